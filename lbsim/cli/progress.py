@@ -1,0 +1,63 @@
+"""How far a run is: a bar on a terminal, a line now and then elsewhere; nothing for what is over at once."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from lbsim.cli.show import short
+
+PATIENCE: Final = 2.0  # s before anything is shown
+LINE_EVERY: Final = 10.0  # s between lines where there is no terminal
+
+
+class RunProgress:
+    """A context that is called with (share done, packets done) and shows it on stderr."""
+
+    def __init__(self, label: str, console: Console) -> None:
+        self.label, self.console = label, console
+        self.began = self.shown = time.monotonic()
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+
+    def __enter__(self) -> RunProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, share: float, packets: int) -> None:
+        now = time.monotonic()
+        elapsed = now - self.began
+        if elapsed < PATIENCE:
+            return
+        rate = f"{short(packets / elapsed)} packets/s"
+        if self.console.is_terminal:
+            if self.bar is None:
+                self.bar = self._start()
+            self.bar.update(self.task, completed=share, rate=rate)
+        elif now - self.shown >= (LINE_EVERY if self.shown > self.began else PATIENCE):
+            self.shown = now
+            left = f", {elapsed * (1 - share) / share:.0f} s left" if share > 0 else ""
+            self.console.print(f"{self.label}: {share:.0%}, {rate}{left}", highlight=False)
+
+    def _start(self) -> Progress:
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:.0f} %  {task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            transient=True,
+            expand=True,
+        )
+        self.task = bar.add_task(self.label, total=1.0, rate="")
+        bar.start()
+        return bar

@@ -1,0 +1,187 @@
+"""Results as text: one column a variant, bars for the cores; 80 columns, with or without colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
+from lbsim.metrics.result import Result
+from lbsim.units import US
+
+Variants = Mapping[str, Sequence[Result]]
+"""Label -> one result per replication."""
+
+MAX_CORES: Final = 32  # rows of bars; --json has all
+EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+
+
+class Quantity(NamedTuple):
+    """A row of the table: what it is called, how to read it off a result, and how to write it."""
+
+    key: str  # its name in --json
+    label: str
+    read: Callable[[Result], float]  # nan where there is nothing to say
+    unit: str = ""
+    scale: float = 1.0  # factor from what `read` returns to `unit`
+
+
+def _core_load(result: Result) -> Any:
+    return result.busy / max(1, result.end)
+
+
+def _imbalance(result: Result) -> float:
+    least = int(result.processed.min())
+    return (int(result.processed.max()) - least) / least if least else math.nan
+
+
+QUANTITIES: Final = (
+    Quantity("packets", "packets", lambda r: r.offered),
+    Quantity("offered_gbps", "offered", lambda r: r.offered_gbps, "Gb/s"),
+    Quantity("throughput_gbps", "delivered", lambda r: r.throughput_gbps, "Gb/s"),
+    Quantity("throughput_pps", "", lambda r: r.throughput, "Mpps", 1e-6),
+    Quantity("drop_share", "dropped", lambda r: r.drop_share, "%", 100),
+    Quantity("latency_us.mean", "latency mean", lambda r: r.latency.mean, "µs", 1 / US),
+    Quantity("latency_us.p50", "p50", lambda r: r.latency.quantile(0.5), "µs", 1 / US),
+    Quantity("latency_us.p95", "p95", lambda r: r.latency.quantile(0.95), "µs", 1 / US),
+    Quantity("latency_us.p99", "p99", lambda r: r.latency.quantile(0.99), "µs", 1 / US),
+    Quantity("latency_us.p99.9", "p99.9", lambda r: r.latency.quantile(0.999), "µs", 1 / US),
+    Quantity("latency_us.p99.99", "p99.99", lambda r: r.latency.quantile(0.9999), "µs", 1 / US),
+    Quantity("core_load_mean", "core load mean", lambda r: float(_core_load(r).mean()), "%", 100),
+    Quantity("core_load_max", "max", lambda r: float(_core_load(r).max()), "%", 100),
+    Quantity("imbalance_pct", "imbalance", _imbalance, "%", 100),
+)
+
+
+def estimate(quantity: Quantity, results: Sequence[Result]) -> Interval | None:
+    """Return the mean over replications with its 95 % t interval; None where a replication says nothing."""
+    values = np.array([quantity.read(r) for r in results], dtype=float) * quantity.scale
+    return None if np.isnan(values).any() else mean_interval(values)
+
+
+def difference(quantity: Quantity, a: Sequence[Result], b: Sequence[Result]) -> Interval | None:
+    """Return the paired difference a - b over replications that shared their traffic, or None."""
+    x, y = ([quantity.read(r) * quantity.scale for r in results] for results in (a, b))
+    return None if np.isnan([*x, *y]).any() else paired_interval(x, y)
+
+
+def number(value: float, like: float | None = None) -> str:
+    """Return a value in about four digits, or with as many decimals as `like` would get."""
+    size = abs(value if like is None else like)
+    if math.isnan(size):
+        return "–"
+    decimals = 0 if size >= 1000 or size == 0 else max(0, 3 - max(0, math.floor(math.log10(size))))
+    if size < 0.001 and size:
+        return f"{value:.2g}"
+    return f"{value:,.{min(3, decimals)}f}"
+
+
+def _cell(interval: Interval | None, unit: str, *, signed: bool = False) -> str:
+    if interval is None:
+        return "–"
+    sign = "+" if signed and interval.mean > 0 else ""
+    half = "" if math.isnan(interval.low) else f" ± {number(interval.mean - interval.low, interval.mean)}"
+    return f"{sign}{number(interval.mean)}{half} {unit}".rstrip()
+
+
+def show_variants(console: Console, variants: Variants) -> None:
+    """Print the comparison: quantities, the control plane's counts, laws, cores, notices."""
+    labels = list(variants)
+    replications = len(variants[labels[0]])
+    paired = len(labels) == 2 and replications > 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("", style="dim", justify="right")
+    for label in labels:
+        table.add_column(label, justify="right", header_style="bold")
+    if paired:
+        table.add_column(f"{labels[1]} - {labels[0]}", justify="right")
+    for quantity in QUANTITIES:
+        cells = [_cell(estimate(quantity, results), quantity.unit) for results in variants.values()]
+        if paired:
+            gap = difference(quantity, variants[labels[1]], variants[labels[0]])
+            cells.append(_cell(gap, quantity.unit, signed=True))
+        table.add_row(quantity.label, *cells)
+    for name in dict.fromkeys(key for results in variants.values() for key in results[0].control):
+        means = [np.mean([r.control.get(name, 0) for r in results]) for results in variants.values()]
+        table.add_row(name, *(number(float(mean)) if mean else "0" for mean in means))
+    table.add_row("laws", *(_laws(results) for results in variants.values()))
+    console.print(table)
+    if replications > 1:
+        console.print(f"[dim]means of {replications} replications ± half of the 95 % t interval[/]")
+    console.print()
+    console.print(_cores(console, variants))
+    notices = dict.fromkeys(n for results in variants.values() for r in results for n in r.notices)
+    for notice in notices:
+        console.print(Text(f"note: {notice}", style="yellow"))
+
+
+def broken_laws(variants: Variants) -> list[str]:
+    """Return the conservation laws that a run violated; an engine that breaks one has a bug."""
+    return [
+        f"{label}: {law}"
+        for label, results in variants.items()
+        for law in dict.fromkeys(law for r in results for law, holds in r.laws().items() if not holds)
+    ]
+
+
+def _laws(results: Sequence[Result]) -> Text:
+    laws = [holds for r in results for holds in r.laws().values()]
+    if all(laws):
+        return Text(f"all {len(results[0].laws())} hold", style="green")
+    return Text(f"{laws.count(False)} BROKEN", style="bold red")
+
+
+def _cores(console: Console, variants: Variants) -> Table:
+    """Load and packets of each core, means over replications."""
+    width = max(4, min(20, (console.width - 8) // len(variants) - 16))
+    loads = {label: np.mean([_core_load(r) for r in results], axis=0) for label, results in variants.items()}
+    packets = {label: np.mean([r.processed for r in results], axis=0) for label, results in variants.items()}
+    table = Table(box=None, pad_edge=False, show_header=len(variants) > 1, header_style="bold")
+    table.add_column("", style="dim", justify="right")
+    for label in variants:
+        for heading, justify in ((label, "left"), ("", "right"), ("", "right")):
+            table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    cores = len(next(iter(loads.values())))
+    for core in range(min(cores, MAX_CORES)):
+        cells: list[str | Text] = []
+        for label in variants:
+            load = float(loads[label][core])
+            colour = "red" if load > 0.98 else "yellow" if load > 0.9 else "cyan"
+            cells += [
+                Text(bar(load, width, ascii_only=console.options.ascii_only), style=colour),
+                f"{load:.0%}",
+                short(float(packets[label][core])),
+            ]
+        table.add_row(f"core {core}", *cells)
+    if cores > MAX_CORES:
+        table.caption = f"and {cores - MAX_CORES} more cores: --json has them all"
+    return table
+
+
+def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
+    """Return a bar of `width` places filled to a share of 0..1, in eighths of a place.
+
+    >>> bar(0.5, 4)
+    '██  '
+    """
+    filled = max(0.0, min(1.0, share)) * width
+    if ascii_only:
+        return ("#" * round(filled)).ljust(width, ".")
+    whole = int(filled)
+    part = EIGHTHS[int((filled - whole) * 8)] if whole < width else ""
+    return ("█" * whole + part.strip()).ljust(width)
+
+
+def short(value: float) -> str:
+    """Return a count in at most six places: 950, 12.3 k, 6.4 M, 1.2 G."""
+    for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g} {letter}"
+    return f"{value:.3g}"

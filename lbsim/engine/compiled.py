@@ -1,0 +1,165 @@
+"""The compiled data plane: kernels advanced lazily, only as far as the control plane looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import numba
+import numpy as np
+from numba.core.errors import NumbaError
+
+from lbsim.balancer.policies import Policy, Unit, View
+from lbsim.engine import kernels
+from lbsim.engine.kernels import Machine
+from lbsim.engine.plane import Choice, Counters, Int64s, Progress, Tally, work_done
+from lbsim.workload.packets import Packets
+from lbsim.metrics.histogram import Histogram
+from lbsim.metrics.result import PacketLog
+
+SLICE = 1 << 14
+"""Packets a kernel call takes at most: columns and rings stay in the cache."""
+
+
+class PolicyNotCompiled(Exception):
+    """Numba cannot compile a policy; the reference engine can still run it."""
+
+
+class CompiledPlane:
+    """Rings and cores as columns; see `lbsim.engine.plane.Plane` for the interface."""
+
+    def __init__(
+        self,
+        packets: Iterator[Packets],
+        machine: Machine,
+        cores: int,
+        table: Int64s,
+        *,
+        fifo: bool = False,
+        choice: Choice | None = None,
+        log: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.name = "compiled: " + ("ring recursion" if fifo else "policy on live queues" if choice else "poll ring")
+        self.table = table
+        self._packets = packets
+        self._machine = machine
+        self._state = kernels.idle(cores, machine.ring, len(table))
+        self._fifo = fifo
+        self._choice = choice
+        self._arrivals: list[Int64s] | None = [] if log else None
+        self._flows: list[Int64s] = []
+        self._chunk: Packets | None = None  # the part of the current chunk not yet run
+        self._base = 0  # packets run so far
+        self._sum = dict.fromkeys(("offered", "offered_bytes", "dropped", "dropped_bytes", "latency"), 0)
+        self._low, self._high, self._last = np.iinfo(np.int64).max, 0, 0
+        self._progress = progress
+
+    def sync(self, now: int) -> None:
+        """Run all packets that arrived before now, then every departure up to now."""
+        while self._advance(now):
+            pass
+        if not self._fifo:
+            kernels.catch_up(*self._state, self._machine, now)
+
+    def _advance(self, now: int) -> bool:
+        """Run one chunk's packets that arrived before now; say whether there may be more of them."""
+        if self._chunk is None:
+            self._chunk = next(self._packets, None)
+            if self._chunk is None:
+                return False
+            self._grow(self._chunk)
+            kernels.offer(self._state.counts, self._machine, self._chunk.time, self._chunk.frame)
+        chunk = self._chunk
+        n = int(np.searchsorted(chunk.time, now, side="left"))
+        for k in range(0, n, SLICE):
+            self._run(Packets(*(column[k : min(n, k + SLICE)] for column in chunk)))
+        whole = n == len(chunk.time)
+        self._chunk = None if whole else Packets(*(column[n:] for column in chunk))
+        return whole
+
+    def _run(self, p: Packets) -> None:
+        m, base = self._machine, self._base
+        if self._choice is not None:
+            c, n = self._choice, len(self._state.cores)
+            view = View(n, 0, np.zeros(n, np.int64), c.state, c.seed)
+            try:
+                lost = kernels.choose_and_poll(
+                    *self._state, m, c.choose, view, c.hashes,
+                    p.time, p.flow, p.service, p.frame, base,
+                )  # fmt: skip
+            except NumbaError as error:
+                reason = next((line for line in str(error).splitlines() if line.strip()), "unknown")
+                raise PolicyNotCompiled(reason.strip()) from error
+            if lost >= 0:
+                raise ValueError(f"the policy sent packet {lost} to no core: it must return 0 .. {len(self._state.cores) - 1}")
+        else:
+            run = kernels.fifo if self._fifo else kernels.poll
+            run(*self._state, m, self.table, p.time, p.bucket, p.service, p.frame, base)
+        self._base += len(p.time)
+        self._last = max(self._last, int(p.time[-1]))
+        self._collect()
+        if self._progress is not None:
+            self._progress(int(p.time[-1]), self._base)
+
+    def _collect(self) -> None:
+        """Move the kernels' int64 counters into Python ints, which do not overflow."""
+        t = self._state.counts
+        self._sum["dropped"] += int(t[kernels.DROPPED])
+        self._sum["dropped_bytes"] += int(t[kernels.DROPPED_BYTES])
+        self._sum["latency"] += int(t[kernels.LATENCY_SUM])
+        self._sum["offered"] += int(t[kernels.OFFERED])
+        self._sum["offered_bytes"] += int(t[kernels.OFFERED_BYTES])
+        self._low = min(self._low, int(t[kernels.LATENCY_LOW]))
+        self._high = max(self._high, int(t[kernels.LATENCY_HIGH]))
+        self._last = max(self._last, int(t[kernels.LAST]))
+        kernels.clear(t)
+
+    def counters(self, now: int) -> Counters:
+        """Return the counters at now."""
+        c, rings, counts, _ = self._state
+        dropped, polled = c["dropped"].copy(), counts[kernels.POLLED :].copy()
+        if self._fifo:
+            pending = kernels.fifo_pending(c, rings, self._machine.ring, now)
+            busy = c["busy"] - np.maximum(0, c["end"] - now)
+            return Counters(c["count"] - pending, busy, dropped, pending, polled)
+        busy = work_done(c["busy"], c["start"], c["cost"], now)
+        return Counters(c["head"].copy(), busy, dropped, c["count"].copy(), polled)
+
+    def stall(self, core: int, now: int, length: int) -> None:
+        """Hold a core for `length` ps."""
+        kernels.hold(self._state.cores, core, now, length)
+
+    def finish(self) -> Tally:
+        """Run every packet and every departure."""
+        for_ever = np.iinfo(np.int64).max
+        while self._advance(for_ever):
+            pass
+        if not self._fifo:
+            kernels.catch_up(*self._state, self._machine, for_ever)
+        self._collect()
+        bins = self._state.counts[kernels.TALLY : kernels.POLLED].copy()
+        count = int(bins.sum())
+        latency = Histogram(bins, self._sum["latency"], self._low if count else 0, self._high)
+        log = None
+        if self._arrivals is not None:
+            times, flows = np.concatenate([*self._arrivals, []]), np.concatenate([*self._flows, []])
+            log = PacketLog(times.astype(np.int64), flows.astype(np.int64), *self._state.log)
+        sums = self._sum
+        return Tally(
+            sums["offered"], sums["offered_bytes"], sums["dropped"], sums["dropped_bytes"],
+            latency, self.counters(for_ever), self._last, log,
+        )  # fmt: skip
+
+    def _grow(self, chunk: Packets) -> None:
+        """Make room in the packet log for a chunk."""
+        if self._arrivals is None:
+            return
+        self._arrivals.append(chunk.time)
+        self._flows.append(chunk.flow.astype(np.int64))
+        blank = np.full((2, len(chunk.time)), -1, np.int64)
+        self._state = self._state._replace(log=np.concatenate((self._state.log, blank), axis=1))
+
+
+def compile_policy(policy: Policy) -> Callable[[View, Unit], int]:
+    """Return a policy's function compiled by Numba; its types are checked when it first runs."""
+    compiled: Callable[[View, Unit], int] = numba.njit(policy.choose)
+    return compiled

@@ -1,0 +1,100 @@
+"""The data plane as the control plane sees it: one interface, two implementations.
+
+Control processes (SimPy) may read counters, rewrite the indirection table and stall a core. They first call
+`sync(env.now)`: the compiled plane then runs all packets that arrived before now; the reference plane is
+always up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from lbsim.balancer.policies import Unit, View
+from lbsim.metrics.histogram import Histogram
+from lbsim.metrics.result import PacketLog
+
+Int64s = NDArray[np.int64]
+
+DEPARTURE, CONTROL, ARRIVAL = -1, 0, 1
+"""SimPy priorities: at equal time departures come first, then control, then arrivals."""
+
+
+Progress = Callable[[int, int], None]
+"""Called now and then with the time reached (ps) and the packets run so far."""
+
+
+class Wait(simpy.Event):  # type: ignore[misc]
+    """An event `delay` ps from now that keeps its place among events of the same instant.
+
+    SimPy's own Timeout always has the normal priority; departures, control and arrivals need three.
+    """
+
+    def __init__(self, env: simpy.Environment, delay: int, priority: int) -> None:
+        super().__init__(env)
+        self._ok, self._value = True, None
+        env.schedule(self, priority, delay)
+
+
+class Choice(NamedTuple):
+    """A policy ready to choose."""
+
+    choose: Callable[[View, Unit], int]  # compiled or plain
+    state: Int64s  # its memory
+    seed: int  # of its coins
+    hashes: Any  # uint32 per flow
+
+
+class Counters(NamedTuple):
+    """Cumulative counters at an instant; copies, safe to keep."""
+
+    processed: Int64s  # packets that left each core
+    busy: Int64s  # ps of work each core has done, the batch in service up to now included
+    dropped: Int64s  # packets each full ring refused
+    occupancy: Int64s  # packets in each ring
+    polled: Int64s  # packets the cores took from their rings, by bucket of the indirection table
+
+
+class Tally(NamedTuple):
+    """What a finished run counted; the cohort arrived at or after the warm-up."""
+
+    offered: int
+    offered_bytes: int
+    dropped: int
+    dropped_bytes: int
+    latency: Histogram
+    counters: Counters  # whole run, after draining
+    end: int  # ps of the last departure
+    log: PacketLog | None
+
+
+class Plane(Protocol):
+    """A data plane."""
+
+    name: str
+    table: Int64s
+    """The indirection table, bucket -> core; control may assign to its entries after `sync`."""
+
+    def sync(self, now: int) -> None:
+        """Run everything before `now`, and departures at `now`."""
+
+    def counters(self, now: int) -> Counters:
+        """Return the counters at `now`; call `sync(now)` first."""
+
+    def stall(self, core: int, now: int, length: int) -> None:
+        """Hold a core for `length` ps: its batch in service, or its next poll, ends that much later."""
+
+    def finish(self) -> Tally:
+        """Run to the last departure and return what was counted."""
+
+
+def work_done(busy: Int64s, start: Int64s, cost: Int64s, now: int) -> Int64s:
+    """Return the work each core has done by now: finished batches, and its share of the one in service.
+
+    A batch counts as worked on from its start; a stall in its middle is seen as time after the work.
+    """
+    return busy + np.clip(now - start, 0, cost)

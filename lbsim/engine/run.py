@@ -1,0 +1,162 @@
+"""Run a scenario: set up traffic, NIC, cores and control, let the clock run, collect the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Literal
+
+import numpy as np
+import simpy
+
+from lbsim.balancer import Policy, policies
+from lbsim.engine.compiled import CompiledPlane, PolicyNotCompiled, compile_policy
+from lbsim.engine.control import RssppController, start_sampler, stalls
+from lbsim.engine.kernels import Machine
+from lbsim.engine.plane import Choice, Int64s, Plane
+from lbsim.engine.reference import ReferencePlane
+from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
+from lbsim.metrics.result import Result
+from lbsim.nic import round_robin_table
+from lbsim.rng import coin, stream
+from lbsim.scenario import PolicyDispatch, Rss, Rsspp, Scenario, ScenarioError, Sprayer
+
+Engine = Literal["auto", "compiled", "reference"]
+Progress = Callable[[float, int], None]
+"""Called now and then with the share of simulated time done (0..1) and the packets run so far."""
+
+FEW = 10_000
+"""Below this many measured packets a p99 rests on fewer than a hundred samples: the result says so."""
+
+
+def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None = None) -> Result:
+    """Simulate a scenario and return its result.
+
+    `engine="compiled"` runs Numba kernels, `"reference"` a SimPy process per packet; both give equal bits.
+    `"auto"` takes the compiled one and falls back, with a notice, where a policy does not compile.
+    Raises ScenarioError for what cannot be simulated, before the first packet.
+    """
+    source = open_source(scenario)
+    policy = _policy(scenario)
+    if engine == "reference":
+        return _run(source, policy, compiled=False, progress=progress)
+    try:
+        return _run(source, policy, compiled=True, progress=progress)
+    except PolicyNotCompiled as error:
+        if engine == "compiled":
+            raise ScenarioError(
+                [f"nic.dispatch.policy: {policy and policy.name!r} does not compile ({error}); use engine=\"auto\""]
+            ) from None
+        notice = f"policy {policy and policy.name} runs in the reference engine, about 300x slower: {error}"
+        return _run(source, policy, compiled=False, progress=progress, notices=(notice,))
+
+
+def _run(
+    source: Source,
+    policy: Policy | None,
+    *,
+    compiled: bool,
+    progress: Progress | None,
+    notices: tuple[str, ...] = (),
+) -> Result:
+    s, end = source.scenario, source.end
+    env = simpy.Environment(initial_time=0)
+    plane = _plane(env, source, policy, compiled, progress)
+    controller = None
+    if isinstance(s.nic.dispatch, Rsspp):
+        controller = RssppController(env, plane, s.nic.dispatch, s.server.ring, end)
+    if s.server.stalls is not None:
+        rng = stream(s.seed, "stalls", s.replication)
+        for core, own in enumerate(rng.spawn(s.server.cores)):
+            env.process(stalls(env, plane, core, s.server.stalls, end, own))
+    sampler = start_sampler(env, plane, s.measure.interval, end) if s.measure.interval else None
+    env.run()
+    tally = plane.finish()
+    if tally.offered == 0:
+        notices += ("no packet arrived after the warm-up: the run is too short",)
+    elif tally.offered < FEW:
+        notices += (f"only {tally.offered} packets were measured: too few to trust a p99; lengthen the run",)
+    result = Result(
+        scenario=s,
+        engine=plane.name,
+        span=end - s.warmup,
+        offered=tally.offered,
+        offered_bytes=tally.offered_bytes,
+        delivered=tally.offered - tally.dropped,
+        delivered_bytes=tally.offered_bytes - tally.dropped_bytes,
+        drops={"ring full": tally.dropped},
+        latency=tally.latency,
+        processed=tally.counters.processed,
+        busy=tally.counters.busy,
+        dropped=tally.counters.dropped,
+        end=tally.end,
+        samples=sampler.samples() if sampler else None,
+        packets=tally.log,
+        control={"ticks": controller.ticks, "moves": controller.moves} if controller else {},
+        notices=source.traffic.notices + notices,
+    )
+    broken = [law for law, holds in result.laws().items() if not holds]
+    if broken:
+        raise AssertionError(f"a conservation law is broken, please report this: {'; '.join(broken)}")
+    return result
+
+
+def _plane(
+    env: simpy.Environment, source: Source, policy: Policy | None, compiled: bool, progress: Progress | None
+) -> Plane:
+    """Build the data plane: the cheapest kernel that is exact for the scenario, or the reference."""
+    s, end = source.scenario, source.end
+    server = s.server
+    machine = Machine(
+        ring=server.ring,
+        burst=server.burst,
+        per_batch=server.cost.per_batch.ps(server.clock),
+        warmup=s.warmup,
+        delay=s.measure.path_delay,
+    )
+    choice = None
+    if policy is not None:
+        choose = compile_policy(policy) if compiled else policy.choose
+        seed = int(coin(s.seed, s.replication, 0))
+        choice = Choice(choose, np.zeros(policy.state, np.int64), seed, source.hashes)
+
+    def report(now: int, packets: int) -> None:
+        if progress is not None:
+            progress(min(1.0, now / end), packets)
+
+    packets, table = source.packets(), _table(s)
+    if not compiled:
+        return ReferencePlane(
+            env, packets, machine, server.cores, table,
+            choice=choice, log=s.measure.packets, progress=report,
+        )  # fmt: skip
+    static = isinstance(s.nic.dispatch, Rss | Sprayer)
+    fifo = static and server.burst == 1 and machine.per_batch == 0 and server.stalls is None
+    return CompiledPlane(
+        packets, machine, server.cores, table,
+        fifo=fifo, choice=choice, log=s.measure.packets, progress=report,
+    )  # fmt: skip
+
+
+def _table(scenario: Scenario) -> Int64s:
+    """Return the indirection table at the start; one entry, never read, where a policy chooses."""
+    dispatch, cores = scenario.nic.dispatch, scenario.server.cores
+    if isinstance(dispatch, Sprayer):
+        return round_robin_table(SPRAYER_BUCKETS, cores)
+    if isinstance(dispatch, PolicyDispatch):
+        return np.zeros(1, np.int64)
+    return round_robin_table(dispatch.table, cores)
+
+
+def _policy(scenario: Scenario) -> Policy | None:
+    dispatch = scenario.nic.dispatch
+    if not isinstance(dispatch, PolicyDispatch):
+        return None
+    known = policies()
+    if dispatch.policy not in known:
+        near = get_close_matches(dispatch.policy, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ScenarioError(
+            [f"nic.dispatch.policy: {dispatch.policy!r} is not registered{hint} Known: {', '.join(sorted(known))}"]
+        )
+    return known[dispatch.policy]

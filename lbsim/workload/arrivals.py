@@ -1,0 +1,178 @@
+"""When packets arrive: clocks that turn "the next n packets" into n arrival times.
+
+A clock is a function `times(recorded) -> int64[n]`: it is given the packets' own timestamps (only their
+number matters to most clocks) and returns arrival times in ps that never fall, continuing where the last
+call ended. Every clock draws from the named stream "gaps" alone, so what arrives does not depend on when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lbsim.scenario import Batch, Batched, Deterministic, OnOff, Poisson, Recorded
+from lbsim.units import SECOND
+
+Int64s = NDArray[np.int64]
+Clock = Callable[[Int64s], Int64s]
+Arrivals = Poisson | Deterministic | OnOff | Batched | Recorded
+
+
+def clock(arrivals: Arrivals, pps: float, own_pps: float, rng: np.random.Generator) -> Clock:
+    """Return the clock of an arrival process with a mean of `pps` packets per second.
+
+    `own_pps` is the mean rate of the traffic's own recording, nan where it has none; recorded arrivals
+    replay it `pps / own_pps` times as fast.
+    """
+    match arrivals:
+        case Poisson():
+            return _poisson(SECOND / pps, rng)
+        case Deterministic():
+            return _deterministic(SECOND / pps)
+        case OnOff():
+            return _on_off(arrivals, SECOND / pps, rng)
+        case Batched(batch=batch):
+            return _batched(batch, pps, rng)
+        case Recorded(batch=None):
+            return _recorded(own_pps / pps)
+        case Recorded(batch=Batch() as batch):
+            return _recorded_batches(batch, pps, own_pps / pps, rng)
+    raise AssertionError(arrivals)
+
+
+def _poisson(gap: float, rng: np.random.Generator) -> Clock:
+    """Independent exponential gaps."""
+    now = 0
+
+    def times(recorded: Int64s) -> Int64s:
+        nonlocal now
+        gaps = rng.standard_exponential(len(recorded))
+        gaps *= gap
+        out = np.rint(gaps, out=gaps).astype(np.int64)
+        out[0] += now
+        np.cumsum(out, out=out)
+        now = int(out[-1])
+        return out
+
+    return times
+
+
+def _deterministic(gap: float) -> Clock:
+    """Packet k at k gaps, each rounded on its own so that the rate does not drift."""
+    k = 0
+
+    def times(recorded: Int64s) -> Int64s:
+        nonlocal k
+        out = np.rint(np.arange(k + 1, k + 1 + len(recorded)) * gap).astype(np.int64)
+        k += len(recorded)
+        return out
+
+    return times
+
+
+def _on_off(law: OnOff, gap: float, rng: np.random.Generator) -> Clock:
+    """Poisson arrivals while on, silence while off; the mean gap over both is `gap`.
+
+    The Poisson process runs in on-time only; a time of that clock is shifted by the silences before it.
+    """
+    busy = _poisson(gap * law.on / (law.on + law.off), rng)
+    on_end, shift = [0], [0]  # on-time at which period k ends; silence before period k
+
+    def length(mean: int) -> int:
+        return round(rng.standard_exponential() * mean) if law.law == "exponential" else mean
+
+    def times(recorded: Int64s) -> Int64s:
+        on_time = busy(recorded)
+        while on_end[-1] <= on_time[-1]:
+            on_end.append(on_end[-1] + max(1, length(law.on)))
+            shift.append(shift[-1] + length(law.off))
+        period = np.searchsorted(np.array(on_end), on_time, side="right")
+        out = on_time + np.array(shift)[period - 1]
+        keep = max(0, int(period[-1]) - 1)
+        del on_end[:keep], shift[:keep]
+        return out
+
+    return times
+
+
+def _sizes(batch: Batch, pps: float, rng: np.random.Generator) -> tuple[Callable[[int], Int64s], float]:
+    """Return a draw of batch sizes (whole packets, at least one) and their exact mean.
+
+    The mean asked for is base + rate x timer, at most `cap`: a generator that flushes on a timer or when
+    its buffers are full.
+    """
+    mean = max(1.0, min(batch.base + pps * batch.timer / SECOND, batch.cap or np.inf))
+    if batch.law == "fixed":
+        return (lambda n: np.full(n, round(mean), np.int64)), float(round(mean))
+    return (lambda n: rng.geometric(1 / mean, n)), mean
+
+
+def _on_the_wire(first: Int64s, sizes: Int64s, gap: int, free: int) -> Int64s:
+    """Return the times of packets in batches that start at `first` or, if later, when the wire is free.
+
+    Inside a batch packets are `gap` apart; t_i = max(start of i's batch, t_{i-1} + gap), solved at once by a
+    running maximum of t_i - i x gap.
+    """
+    steps = np.arange(int(sizes.sum()), dtype=np.int64) * gap
+    out = np.repeat(first, sizes)
+    out -= steps
+    out[0] = max(int(out[0]), free)
+    np.maximum.accumulate(out, out=out)
+    out += steps
+    return out
+
+
+def _batched(batch: Batch, pps: float, rng: np.random.Generator) -> Clock:
+    """Batches whose starts are a mean gap apart, uniform within 1 ± jitter of it."""
+    draw, mean = _sizes(batch, pps, rng)
+    gap = mean * SECOND / pps
+    start, free = 0.0, 0
+    ready = np.empty(0, np.int64)
+
+    def times(recorded: Int64s) -> Int64s:
+        nonlocal start, free, ready
+        while len(ready) < len(recorded):
+            n = int((len(recorded) - len(ready)) / mean) + 16
+            starts = start + np.cumsum((1 + batch.jitter * (2 * rng.random(n) - 1)) * gap)
+            start = float(starts[-1])
+            more = _on_the_wire(np.rint(starts).astype(np.int64), draw(n), batch.gap, free)
+            free = int(more[-1]) + batch.gap
+            ready = np.concatenate((ready, more))
+        out, ready = ready[: len(recorded)], ready[len(recorded) :]
+        return out
+
+    return times
+
+
+def _recorded(stretch: float) -> Clock:
+    """The traffic's own times, stretched."""
+    return lambda recorded: np.rint(recorded * stretch).astype(np.int64)
+
+
+def _recorded_batches(batch: Batch, pps: float, stretch: float, rng: np.random.Generator) -> Clock:
+    """The traffic's own times, but sent in batches: a batch leaves when its first packet is due."""
+    draw, mean = _sizes(batch, pps, rng)
+    free, due, left = 0, 0, 0  # wire free at; the open batch's due time; packets it still takes
+
+    def times(recorded: Int64s) -> Int64s:
+        nonlocal free, due, left
+        n = len(recorded)
+        sizes = [np.array([left], np.int64)] if left else []
+        while sum(int(s.sum()) for s in sizes) < n:
+            sizes.append(draw(int(n / mean) + 16))
+        size = np.concatenate(sizes)
+        ends = np.cumsum(size)
+        used = int(np.searchsorted(ends, n)) + 1  # batches that packets of this call fall into
+        size, ends = size[:used], ends[:used]
+        first = np.rint(recorded[ends - size] * stretch).astype(np.int64)
+        if left:
+            first[0] = due
+        left, due = int(ends[-1]) - n, int(first[-1])
+        size[-1] -= left
+        out = _on_the_wire(first, size, batch.gap, free)
+        free = int(out[-1]) + batch.gap
+        return out
+
+    return times
