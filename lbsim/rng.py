@@ -13,7 +13,18 @@ import numpy as np
 
 from lbsim.jit import kernel
 
-STREAMS: Final = ("gaps", "sizes", "flows", "service", "think", "churn", "order", "checksums", "stalls", "key")
+STREAMS: Final = (
+    "gaps",
+    "sizes",
+    "flows",
+    "service",
+    "think",
+    "churn",
+    "order",
+    "checksums",
+    "stalls",
+    "key",
+)
 """Stream names; a name's position is its spawn key, so append new names and never reorder."""
 
 
@@ -32,9 +43,13 @@ def coin(seed: int, index: int, k: int) -> int:
 
     Two rounds of the SplitMix64 finaliser (Steele, Lea and Flood, OOPSLA 2014) over (seed, index, k).
     """
-    z = np.uint64(seed) + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(k) * np.uint64(0xD1B54A32D192ED03)
+    z = (
+        np.uint64(seed)
+        + np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)
+        + np.uint64(k) * np.uint64(0xD1B54A32D192ED03)
+    )
     for _ in range(2):
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    return np.int64(z >> np.uint64(1))
+    return np.int64(z >> np.uint64(1))  # type: ignore[return-value]

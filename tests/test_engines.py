@@ -6,19 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lbsim.balancer import policies
 from lbsim.engine.compiled import CompiledPlane, compile_policy
 from lbsim.engine.kernels import Machine
-from lbsim.engine.plane import ARRIVAL, CONTROL, Choice, Plane, Wait
+from lbsim.engine.plane import ARRIVAL, CONTROL, Choice, Clock, Plane
 from lbsim.engine.reference import ReferencePlane
 from lbsim.workload.packets import Packets
 
 POLICIES = ("round_robin", "uniform", "hashed", "power_of_two", "least_loaded")
-COMPILED = {name: compile_policy(policies()[name]) for name in POLICIES}
+COMPILED = {name: compile_policy(policies()[name].choose) for name in POLICIES}
 WORDS = st.integers(0, 2**32 - 1)
 
 
@@ -52,7 +51,9 @@ def cases(draw: st.DrawFn, dispatch: str = "any") -> Case:
         st.lists(
             st.tuples(
                 short,
-                st.sampled_from(("read", "read", "table") if dispatch == "fifo" else ("read", "table", "stall")),
+                st.sampled_from(
+                    ("read", "read", "table") if dispatch == "fifo" else ("read", "table", "stall")
+                ),
                 st.integers(0, 7),
                 st.integers(0, 9),
             ),
@@ -62,7 +63,9 @@ def cases(draw: st.DrawFn, dispatch: str = "any") -> Case:
     policy = draw(st.sampled_from((None, *POLICIES))) if dispatch == "any" else None
     table = draw(st.lists(st.integers(0, cores - 1), min_size=8, max_size=8))
     cut = draw(st.integers(1, len(packets)))
-    return Case(machine, cores, table, packets, cut, control, policy, draw(st.lists(WORDS, min_size=8, max_size=8)))
+    return Case(
+        machine, cores, table, packets, cut, control, policy, draw(st.lists(WORDS, min_size=8, max_size=8))
+    )
 
 
 def columns(case: Case) -> list[Packets]:
@@ -70,15 +73,19 @@ def columns(case: Case) -> list[Packets]:
     gap, bucket, service, frame = np.array(case.packets, np.int64).T
     entry = bucket if case.policy is None else 0 * bucket
     whole = Packets(
-        np.cumsum(gap), entry.astype(np.int32), bucket.astype(np.int32), frame.astype(np.int32), service.copy()
+        np.cumsum(gap),
+        entry.astype(np.int32),
+        bucket.astype(np.int32),
+        frame.astype(np.int32),
+        service.copy(),
     )
-    parts = [Packets(*(c[: case.cut] for c in whole)), Packets(*(c[case.cut :] for c in whole))]
+    parts = (whole.part(0, case.cut), whole.part(case.cut, len(gap)))
     return [part for part in parts if len(part.time)]
 
 
 def outcome(case: Case, engine: str, reference: type[ReferencePlane] = ReferencePlane) -> dict[str, Any]:
     """Everything observable of a run, as plain lists."""
-    env = simpy.Environment(initial_time=0)
+    env = Clock()
     table = np.array(case.table if case.policy is None else [0], np.int64)
     choice = None
     if case.policy is not None:
@@ -94,7 +101,7 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
 
     def control() -> Any:
         for gap, what, where, much in case.control:
-            yield Wait(env, gap, CONTROL)
+            yield env.wait(gap, CONTROL)
             plane.sync(env.now)
             if what == "read":
                 c = plane.counters(env.now)
@@ -112,7 +119,15 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
     return {
         "packets": [column.tolist() for column in t.log],
         "seen": seen,
-        "tally": (t.offered, t.offered_bytes, t.dropped, t.dropped_bytes, t.latency.total, t.latency.high, t.end),
+        "tally": (
+            t.offered,
+            t.offered_bytes,
+            t.dropped,
+            t.dropped_bytes,
+            t.latency.total,
+            t.latency.high,
+            t.end,
+        ),
         "bins": np.flatnonzero(t.latency.counts).tolist(),
         "counters": [column.tolist() for column in t.counters[:4]],
         "table": table.tolist(),
@@ -160,7 +175,7 @@ class Hurried(ReferencePlane):
 
     def until(self, arrival: int) -> Any:
         if arrival > self.env.now:
-            yield Wait(self.env, arrival - self.env.now, ARRIVAL)
+            yield self.env.wait(arrival - self.env.now, ARRIVAL)
 
 
 def test_without_the_yield_at_a_zero_gap_the_engines_differ() -> None:

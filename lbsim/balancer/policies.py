@@ -30,7 +30,7 @@ class View(NamedTuple):
 class Unit(NamedTuple):
     """The unit of work to place: a packet, later a connection or a request."""
 
-    index: int  # 0, 1, 2 ... in order of arrival
+    index: int  # type: ignore[assignment]  # 0, 1, 2 ... in order of arrival
     flow: int  # row of the flow table
     hash: int  # 32-bit Toeplitz hash of its flow
     size: int  # bytes

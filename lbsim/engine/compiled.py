@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import cast
+
 import numba
 import numpy as np
 from numba.core.errors import NumbaError
 
-from lbsim.balancer.policies import Policy, Unit, View
+from lbsim.balancer.policies import Unit, View
 from lbsim.engine import kernels
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Counters, Int64s, Progress, Tally, work_done
-from lbsim.workload.packets import Packets
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import PacketLog
+from lbsim.workload.packets import Packets
 
 SLICE = 1 << 14
 """Packets a kernel call takes at most: columns and rings stay in the cache."""
 
 
-class PolicyNotCompiled(Exception):
+class PolicyError(Exception):
     """Numba cannot compile a policy; the reference engine can still run it."""
 
 
@@ -38,7 +41,9 @@ class CompiledPlane:
         log: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        self.name = "compiled: " + ("ring recursion" if fifo else "policy on live queues" if choice else "poll ring")
+        self.name = "compiled: " + (
+            "ring recursion" if fifo else "policy on live queues" if choice else "poll ring"
+        )
         self.table = table
         self._packets = packets
         self._machine = machine
@@ -71,9 +76,9 @@ class CompiledPlane:
         chunk = self._chunk
         n = int(np.searchsorted(chunk.time, now, side="left"))
         for k in range(0, n, SLICE):
-            self._run(Packets(*(column[k : min(n, k + SLICE)] for column in chunk)))
+            self._run(chunk.part(k, min(n, k + SLICE)))
         whole = n == len(chunk.time)
-        self._chunk = None if whole else Packets(*(column[n:] for column in chunk))
+        self._chunk = None if whole else chunk.part(n, len(chunk.time))
         return whole
 
     def _run(self, p: Packets) -> None:
@@ -88,9 +93,9 @@ class CompiledPlane:
                 )  # fmt: skip
             except NumbaError as error:
                 reason = next((line for line in str(error).splitlines() if line.strip()), "unknown")
-                raise PolicyNotCompiled(reason.strip()) from error
+                raise PolicyError(reason.strip()) from error
             if lost >= 0:
-                raise ValueError(f"the policy sent packet {lost} to no core: it must return 0 .. {len(self._state.cores) - 1}")
+                raise ValueError(f"the policy sent packet {lost} to no core: it must return 0 .. {n - 1}")
         else:
             run = kernels.fifo if self._fifo else kernels.poll
             run(*self._state, m, self.table, p.time, p.bucket, p.service, p.frame, base)
@@ -159,7 +164,7 @@ class CompiledPlane:
         self._state = self._state._replace(log=np.concatenate((self._state.log, blank), axis=1))
 
 
-def compile_policy(policy: Policy) -> Callable[[View, Unit], int]:
+@lru_cache(maxsize=64)
+def compile_policy(choose: Callable[[View, Unit], int]) -> Callable[[View, Unit], int]:
     """Return a policy's function compiled by Numba; its types are checked when it first runs."""
-    compiled: Callable[[View, Unit], int] = numba.njit(policy.choose)
-    return compiled
+    return cast(Callable[[View, Unit], int], numba.njit(choose))

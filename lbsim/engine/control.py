@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from lbsim.engine.plane import CONTROL, Int64s, Plane, Wait
-from lbsim.metrics.result import Samples
+from lbsim.engine.plane import CONTROL, Clock, Int64s, Plane
 from lbsim.nic.rsspp import RssppParams, core_loads, next_tick, rebalance, rough_load
 from lbsim.scenario import Rsspp, Stalls
 from lbsim.units import SECOND
@@ -21,44 +20,24 @@ from lbsim.units import SECOND
 Process = Generator[simpy.Event, Any, None]
 
 
-def start_sampler(env: simpy.Environment, plane: Plane, interval: int, until: int) -> Sampler:
-    """Sample the cumulative counters at 0, interval, 2 x interval ... up to and including `until`."""
-    sampler = Sampler(plane)
-    env.process(sampler.run(env, interval, until))
-    return sampler
+def sample(env: Clock, plane: Plane, interval: int, until: int, rows: list[tuple[Any, ...]]) -> Process:
+    """Append the cumulative counters at 0, interval, 2 x interval ... up to and including `until`."""
+    while True:
+        plane.sync(env.now)
+        c = plane.counters(env.now)
+        rows.append((env.now, c.processed, c.busy, c.dropped, c.occupancy))
+        if env.now + interval > until:
+            return
+        yield env.wait(interval, CONTROL)
 
 
-class Sampler:
-    """Reads the plane's counters every interval."""
-
-    def __init__(self, plane: Plane) -> None:
-        self.plane = plane
-        self.rows: list[tuple[int, Int64s, Int64s, Int64s, Int64s]] = []
-
-    def run(self, env: simpy.Environment, interval: int, until: int) -> Process:
-        """The process."""
-        while True:
-            self.plane.sync(env.now)
-            c = self.plane.counters(env.now)
-            self.rows.append((env.now, c.processed, c.busy, c.dropped, c.occupancy))
-            if env.now + interval > until:
-                return
-            yield Wait(env, interval, CONTROL)
-
-    def samples(self) -> Samples:
-        """Return what was read so far, one row an instant."""
-        return Samples(*(np.array(column, np.int64) for column in zip(*self.rows, strict=True)))
-
-
-def stalls(
-    env: simpy.Environment, plane: Plane, core: int, law: Stalls, until: int, rng: np.random.Generator
-) -> Process:
+def stalls(env: Clock, plane: Plane, core: int, law: Stalls, until: int, rng: np.random.Generator) -> Process:
     """Stop one core for `law.length` at Poisson times: the interruptions a real core suffers."""
     while True:
         gap = round(rng.standard_exponential() * SECOND / law.rate)
         if env.now + gap >= until:
             return
-        yield Wait(env, gap, CONTROL)
+        yield env.wait(gap, CONTROL)
         plane.sync(env.now)
         plane.stall(core, env.now, law.length)
 
@@ -71,7 +50,7 @@ class RssppController:
     from the rough loads.
     """
 
-    def __init__(self, env: simpy.Environment, plane: Plane, spec: Rsspp, ring: int, until: int) -> None:
+    def __init__(self, env: Clock, plane: Plane, spec: Rsspp, ring: int, until: int) -> None:
         self.env, self.plane, self.spec, self.ring, self.until = env, plane, spec, ring, until
         self.params = RssppParams(
             threshold=spec.threshold,
@@ -91,7 +70,7 @@ class RssppController:
         """Update the rough loads."""
         period = self.spec.load_period
         while self.env.now + period < self.until:
-            yield Wait(self.env, period, CONTROL)
+            yield self.env.wait(period, CONTROL)
             self.plane.sync(self.env.now)
             now_busy = self.plane.counters(self.env.now).busy
             self.rough = rough_load(self.rough, now_busy - busy, period)
@@ -103,7 +82,7 @@ class RssppController:
         received = np.zeros(len(busy), np.bool_)
         counts = np.zeros(len(polled), np.int64)
         while self.env.now + period < self.until:
-            yield Wait(self.env, period, CONTROL)
+            yield self.env.wait(period, CONTROL)
             self.plane.sync(self.env.now)
             c = self.plane.counters(self.env.now)
             fresh = c.polled - polled
@@ -114,5 +93,5 @@ class RssppController:
             self.plane.table[:] = moves.table
             received, busy, polled = moves.received, c.busy, c.polled
             self.ticks += 1
-            self.moves += len(moves.moved)
-            period = next_tick(period, moves.residual, len(moves.moved) > 0, self.params)
+            self.moves += len(moves.buckets)
+            period = next_tick(period, moves.residual, len(moves.buckets) > 0, self.params)

@@ -208,7 +208,8 @@ def choose_and_poll(
         for c in range(n):
             settle(cores, rings, counts, log, m, c, t)
             queue[c] = cores[c].count
-        unit = Unit(base + i, np.int64(flow[i]), np.int64(hashes[flow[i]]), np.int64(frame[i]))
+        f = np.int64(flow[i])
+        unit = Unit(base + i, f, np.int64(hashes[f]), np.int64(frame[i]))  # type: ignore[arg-type]
         c = policy(View(n, t, queue, state, seed), unit)
         if c < 0 or c >= n:
             return base + i

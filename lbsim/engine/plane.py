@@ -28,16 +28,28 @@ Progress = Callable[[int, int], None]
 """Called now and then with the time reached (ps) and the packets run so far."""
 
 
-class Wait(simpy.Event):  # type: ignore[misc]
-    """An event `delay` ps from now that keeps its place among events of the same instant.
+class Clock(simpy.Environment):
+    """SimPy's environment, counting whole picoseconds from 0."""
 
-    SimPy's own Timeout always has the normal priority; departures, control and arrivals need three.
-    """
+    _now: int
 
-    def __init__(self, env: simpy.Environment, delay: int, priority: int) -> None:
-        super().__init__(env)
-        self._ok, self._value = True, None
-        env.schedule(self, priority, delay)
+    def __init__(self) -> None:
+        super().__init__(initial_time=0)
+
+    @property
+    def now(self) -> int:
+        """Return the time in ps."""
+        return self._now
+
+    def wait(self, delay: int, priority: int) -> simpy.Event:
+        """Return an event `delay` ps from now that keeps its place among events of the same instant.
+
+        SimPy's own timeout always has the normal priority; departures, control and arrivals need three.
+        """
+        event = simpy.Event(self)
+        event._ok, event._value = True, None
+        self.schedule(event, priority, delay)  # type: ignore[arg-type]
+        return event
 
 
 class Choice(NamedTuple):

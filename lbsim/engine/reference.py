@@ -16,10 +16,10 @@ import simpy
 
 from lbsim.balancer.policies import Unit, View
 from lbsim.engine.kernels import Machine
-from lbsim.engine.plane import ARRIVAL, DEPARTURE, Choice, Counters, Int64s, Progress, Tally, Wait, work_done
-from lbsim.workload.packets import Packets
+from lbsim.engine.plane import ARRIVAL, DEPARTURE, Choice, Clock, Counters, Int64s, Progress, Tally, work_done
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import PacketLog
+from lbsim.workload.packets import Packets
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -27,7 +27,7 @@ Process = Generator[simpy.Event, Any, None]
 class Packet(NamedTuple):
     """One packet as its process sees it."""
 
-    index: int
+    number: int
     arrival: int
     bucket: int
     flow: int
@@ -38,7 +38,7 @@ class Packet(NamedTuple):
 class Core:
     """A core and its ring: poll up to a burst, work, let the batch depart, poll again."""
 
-    def __init__(self, env: simpy.Environment, machine: Machine, polled: Int64s) -> None:
+    def __init__(self, env: Clock, machine: Machine, polled: Int64s) -> None:
         self.env, self.machine, self.polled = env, machine, polled
         self.ring: deque[tuple[Packet, simpy.Event]] = deque()  # packets in service first
         self.active = False
@@ -46,7 +46,7 @@ class Core:
         self.busy = self.processed = self.dropped = 0
 
     def poll(self) -> list[tuple[Packet, simpy.Event]]:
-        """Take up to a burst from the ring and start on it; the packets keep their slots until they depart."""
+        """Start on up to a burst of packets; they keep their slots in the ring until they depart."""
         batch = list(islice(self.ring, self.machine.burst))
         self.start = self.env.now
         self.cost = self.machine.per_batch + sum(packet.service for packet, _ in batch)
@@ -63,7 +63,7 @@ class Core:
     def work(self, batch: list[tuple[Packet, simpy.Event]]) -> Process:
         """Serve batch after batch until the ring is empty."""
         while True:
-            yield Wait(self.env, self.end - self.env.now, DEPARTURE)
+            yield self.env.wait(self.end - self.env.now, DEPARTURE)
             if self.env.now < self.end:  # a stall has moved the end meanwhile
                 continue
             for _, departed in batch:
@@ -91,7 +91,7 @@ class ReferencePlane:
 
     def __init__(
         self,
-        env: simpy.Environment,
+        env: Clock,
         packets: Iterator[Packets],
         machine: Machine,
         cores: int,
@@ -113,7 +113,7 @@ class ReferencePlane:
         env.process(self.arrivals(packets))
 
     def arrivals(self, packets: Iterator[Packets]) -> Process:
-        """Start each packet's process at its arrival; a gap of zero still lets everything due happen first."""
+        """Start each packet's process; a gap of zero still lets everything due happen first."""
         index = 0
         for chunk in packets:
             for arrival, bucket, flow, frame, service in zip(*(c.tolist() for c in chunk), strict=True):
@@ -125,10 +125,10 @@ class ReferencePlane:
 
     def until(self, arrival: int) -> Process:
         """Wait for an arrival time, behind all departures and control of that instant."""
-        yield Wait(self.env, arrival - self.env.now, ARRIVAL)
+        yield self.env.wait(arrival - self.env.now, ARRIVAL)
 
     def packet(self, p: Packet) -> Process:
-        """The life of a packet: the NIC picks a core, its ring takes or drops it, it is served, it departs."""
+        """A packet's life: the NIC picks a core, its ring takes or drops it, it is served, it departs."""
         measured = p.arrival >= self.machine.warmup
         self.offered += measured
         self.offered_bytes += measured * p.frame
@@ -159,11 +159,11 @@ class ReferencePlane:
             return int(self.table[p.bucket])
         queue = np.array([len(core.ring) for core in self.cores], np.int64)
         view = View(len(self.cores), self.env.now, queue, self.choice.state, self.choice.seed)
-        unit = Unit(p.index, p.flow, int(self.choice.hashes[p.flow]), p.frame)
+        unit = Unit(p.number, p.flow, int(self.choice.hashes[p.flow]), p.frame)
         number = int(self.choice.choose(view, unit))
         if not 0 <= number < len(self.cores):
             raise ValueError(
-                f"the policy sent packet {p.index} to no core: it must return 0 .. {len(self.cores) - 1}"
+                f"the policy sent packet {p.number} to no core: it must return 0 .. {len(self.cores) - 1}"
             )
         return number
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import simpy
 
 from lbsim.balancer import Policy, policies
-from lbsim.engine.compiled import CompiledPlane, PolicyNotCompiled, compile_policy
-from lbsim.engine.control import RssppController, start_sampler, stalls
+from lbsim.engine.compiled import CompiledPlane, PolicyError, compile_policy
+from lbsim.engine.control import RssppController, sample, stalls
 from lbsim.engine.kernels import Machine
-from lbsim.engine.plane import Choice, Int64s, Plane
+from lbsim.engine.plane import Choice, Clock, Int64s, Plane
 from lbsim.engine.reference import ReferencePlane
 from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
-from lbsim.metrics.result import Result
+from lbsim.metrics.result import Result, Samples
 from lbsim.nic import round_robin_table
 from lbsim.rng import coin, stream
 from lbsim.scenario import PolicyDispatch, Rss, Rsspp, Scenario, ScenarioError, Sprayer
@@ -42,11 +41,10 @@ def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None =
         return _run(source, policy, compiled=False, progress=progress)
     try:
         return _run(source, policy, compiled=True, progress=progress)
-    except PolicyNotCompiled as error:
+    except PolicyError as error:
         if engine == "compiled":
-            raise ScenarioError(
-                [f"nic.dispatch.policy: {policy and policy.name!r} does not compile ({error}); use engine=\"auto\""]
-            ) from None
+            problem = f'{policy and policy.name!r} does not compile ({error}); use engine="auto"'
+            raise ScenarioError([f"nic.dispatch.policy: {problem}"]) from None
         notice = f"policy {policy and policy.name} runs in the reference engine, about 300x slower: {error}"
         return _run(source, policy, compiled=False, progress=progress, notices=(notice,))
 
@@ -60,7 +58,7 @@ def _run(
     notices: tuple[str, ...] = (),
 ) -> Result:
     s, end = source.scenario, source.end
-    env = simpy.Environment(initial_time=0)
+    env = Clock()
     plane = _plane(env, source, policy, compiled, progress)
     controller = None
     if isinstance(s.nic.dispatch, Rsspp):
@@ -69,7 +67,9 @@ def _run(
         rng = stream(s.seed, "stalls", s.replication)
         for core, own in enumerate(rng.spawn(s.server.cores)):
             env.process(stalls(env, plane, core, s.server.stalls, end, own))
-    sampler = start_sampler(env, plane, s.measure.interval, end) if s.measure.interval else None
+    rows: list[tuple[Any, ...]] = []
+    if s.measure.interval:
+        env.process(sample(env, plane, s.measure.interval, end, rows))
     env.run()
     tally = plane.finish()
     if tally.offered == 0:
@@ -90,7 +90,7 @@ def _run(
         busy=tally.counters.busy,
         dropped=tally.counters.dropped,
         end=tally.end,
-        samples=sampler.samples() if sampler else None,
+        samples=Samples(*map(np.array, zip(*rows, strict=True))) if rows else None,
         packets=tally.log,
         control={"ticks": controller.ticks, "moves": controller.moves} if controller else {},
         notices=source.traffic.notices + notices,
@@ -102,7 +102,7 @@ def _run(
 
 
 def _plane(
-    env: simpy.Environment, source: Source, policy: Policy | None, compiled: bool, progress: Progress | None
+    env: Clock, source: Source, policy: Policy | None, compiled: bool, progress: Progress | None
 ) -> Plane:
     """Build the data plane: the cheapest kernel that is exact for the scenario, or the reference."""
     s, end = source.scenario, source.end
@@ -116,7 +116,7 @@ def _plane(
     )
     choice = None
     if policy is not None:
-        choose = compile_policy(policy) if compiled else policy.choose
+        choose = compile_policy(policy.choose) if compiled else policy.choose
         seed = int(coin(s.seed, s.replication, 0))
         choice = Choice(choose, np.zeros(policy.state, np.int64), seed, source.hashes)
 
@@ -156,7 +156,6 @@ def _policy(scenario: Scenario) -> Policy | None:
     if dispatch.policy not in known:
         near = get_close_matches(dispatch.policy, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ScenarioError(
-            [f"nic.dispatch.policy: {dispatch.policy!r} is not registered{hint} Known: {', '.join(sorted(known))}"]
-        )
+        names = ", ".join(sorted(known))
+        raise ScenarioError([f"nic.dispatch.policy: {dispatch.policy!r} is none of {names}{hint}"])
     return known[dispatch.policy]

@@ -29,7 +29,6 @@ from lbsim.scenario import (
     Sprayer,
     Table,
 )
-from lbsim.units import SECOND
 from lbsim.workload import laws
 from lbsim.workload.arrivals import clock
 from lbsim.workload.campus import campus
@@ -65,7 +64,7 @@ class Source:
         sprayer = isinstance(s.nic.dispatch, Sprayer)
         buckets = self._flow_buckets()
         for flow, frame, checksum, recorded in self.traffic.chunks(sprayer):
-            time = times(recorded if len(recorded) else flow)
+            time = times(recorded if len(recorded) else flow.astype(np.int64))
             service = law.draw(draws, len(flow))
             if fixed:
                 service += fixed
@@ -73,7 +72,7 @@ class Source:
             chunk = Packets(time, bucket, flow, frame, service)
             if time[-1] >= self.end:
                 n = int(np.searchsorted(time, self.end, side="left"))
-                yield Packets(*(column[:n] for column in chunk))
+                yield chunk.part(0, n)
                 return
             yield chunk
 
@@ -97,11 +96,15 @@ def open_source(scenario: Scenario) -> Source:
     end = scenario.duration
     if end is None:
         if traffic.length is None:
-            raise ScenarioError(["duration: missing, and this traffic never ends; set it, e.g. duration = \"1s\""])
+            raise ScenarioError(
+                ['duration: missing, and this traffic never ends; set it, e.g. duration = "1s"']
+            )
         stretch = traffic.rate / pps if isinstance(scenario.arrivals, Recorded) else 1.0
         end = round(traffic.length * stretch) + 1
     if scenario.warmup >= end:
-        raise ScenarioError([f"warmup: {scenario.warmup} ps is not below the end of arrivals at {end} ps; shorten it"])
+        raise ScenarioError(
+            [f"warmup: {scenario.warmup} ps is not below the end of arrivals at {end} ps; shorten it"]
+        )
     dispatch = scenario.nic.dispatch
     key = parse_key("microsoft" if isinstance(dispatch, Sprayer | PolicyDispatch) else dispatch.key)
     needs_hash = not isinstance(dispatch, Sprayer)
@@ -150,5 +153,3 @@ def service_law(law: Law, hertz: float | None) -> laws.ServiceLaw:
         case Table(table=name, mean=mean):
             return laws.table(published(name), mean.ps(hertz))
     raise AssertionError(law)
-
-

@@ -25,7 +25,7 @@ def bin_of(value: int) -> int:
     """Return the bin of a non-negative int64: its exponent and top seven mantissa bits as a float64."""
     if value < 128:
         return value
-    return 128 + (np.float64(value).view(np.int64) >> _SHIFT) - _FIRST
+    return 128 + (np.float64(value).view(np.int64) >> _SHIFT) - _FIRST  # type: ignore[return-value]
 
 
 def bin_middles() -> NDArray[np.float64]:

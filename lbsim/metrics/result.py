@@ -117,7 +117,7 @@ class Result:
         One value per sampling interval that ends within `first`..`last` seconds; as in RSS++ Fig. 12, cores
         without a packet in the interval are left out and values are capped at 2000 %.
         """
-        packets = self.series("packets").loc[first:last].to_numpy(dtype=float)  # type: ignore[misc]
+        packets = self.series("packets").loc[first:last].to_numpy(dtype=float)
         packets = packets[packets.max(axis=1, initial=0) > 0]
         least = np.where(packets > 0, packets, np.inf).min(axis=1)
         return np.asarray(np.minimum(2000.0, (packets.max(axis=1) - least) / least * 100))

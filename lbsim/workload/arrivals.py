@@ -65,7 +65,7 @@ def _deterministic(gap: float) -> Clock:
 
     def times(recorded: Int64s) -> Int64s:
         nonlocal k
-        out = np.rint(np.arange(k + 1, k + 1 + len(recorded)) * gap).astype(np.int64)
+        out: Int64s = np.rint(np.arange(k + 1, k + 1 + len(recorded)) * gap).astype(np.int64)
         k += len(recorded)
         return out
 
@@ -89,7 +89,7 @@ def _on_off(law: OnOff, gap: float, rng: np.random.Generator) -> Clock:
             on_end.append(on_end[-1] + max(1, length(law.on)))
             shift.append(shift[-1] + length(law.off))
         period = np.searchsorted(np.array(on_end), on_time, side="right")
-        out = on_time + np.array(shift)[period - 1]
+        out: Int64s = on_time + np.array(shift, np.int64)[period - 1]
         keep = max(0, int(period[-1]) - 1)
         del on_end[:keep], shift[:keep]
         return out

@@ -67,3 +67,8 @@ class Packets(NamedTuple):
     flow: Int32s  # row of the flow table
     frame: Int32s  # bytes
     service: Int64s  # ps on a core, apart from the per-batch cost; drawn for dropped packets too
+
+    def part(self, first: int, last: int) -> Packets:
+        """Return the packets first .. last - 1, without copying."""
+        k = slice(first, last)
+        return Packets(self.time[k], self.bucket[k], self.flow[k], self.frame[k], self.service[k])
