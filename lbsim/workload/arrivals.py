@@ -77,11 +77,12 @@ def _on_off(law: OnOff, gap: float, rng: np.random.Generator) -> Clock:
 
     The Poisson process runs in on-time only; a time of that clock is shifted by the silences before it.
     """
-    busy = _poisson(gap * law.on / (law.on + law.off), rng)
+    gaps, periods = rng.spawn(2)
+    busy = _poisson(gap * law.on / (law.on + law.off), gaps)
     on_end, shift = [0], [0]  # on-time at which period k ends; silence before period k
 
     def length(mean: int) -> int:
-        return round(rng.standard_exponential() * mean) if law.law == "exponential" else mean
+        return round(periods.standard_exponential() * mean) if law.law == "exponential" else mean
 
     def times(recorded: Int64s) -> Int64s:
         on_time = busy(recorded)

@@ -1,0 +1,199 @@
+"""Whole runs through the front door: both engines, control included, laws kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lbsim
+from lbsim.scenario import (
+    Batched,
+    Cost,
+    Exponential,
+    Flows,
+    Measure,
+    Nic,
+    Poisson,
+    PolicyDispatch,
+    Rss,
+    Rsspp,
+    Scenario,
+    Server,
+    Sprayer,
+    Stalls,
+)
+
+DISPATCHES = {
+    "rss": Rss(key="random:1", table=64),
+    "rss++": Rsspp(key="random:1", table=64, tick="50us", load_period="50us"),
+    "sprayer": Sprayer(),
+    "power_of_two": PolicyDispatch(policy="power_of_two"),
+    "least_loaded": PolicyDispatch(policy="least_loaded"),
+}
+
+
+def scenario(dispatch: str, **changes: object) -> Scenario:
+    base = Scenario(
+        seed=5,
+        duration="1ms",
+        warmup="100us",
+        traffic=Flows(flows=50, popularity=1.2),
+        arrivals=Batched(load=0.95),
+        nic=Nic(dispatch=DISPATCHES[dispatch]),
+        server=Server(
+            cores=3,
+            ring=64,
+            burst=8,
+            cost=Cost(per_batch="500ns", per_packet="100ns", work=Exponential(mean="400ns")),
+            stalls=Stalls(rate=2000.0, length="20us"),
+        ),
+        measure=Measure(interval="100us", path_delay="3us", packets=True),
+    )
+    return lbsim.override(base, changes)
+
+
+def observed(result: lbsim.Result) -> dict[str, object]:
+    assert result.samples is not None
+    assert result.packets is not None
+    return {
+        "summary": {k: v for k, v in result.summary().items() if k != "engine"},
+        "samples": [column.tolist() for column in result.samples],
+        "packets": [column.tolist() for column in result.packets],
+    }
+
+
+@pytest.mark.parametrize("dispatch", DISPATCHES)
+@given(seed=st.integers(0, 10**6), cores=st.integers(1, 4), ring=st.sampled_from((1, 4, 64)))
+@settings(max_examples=5)
+def test_both_engines_tell_the_same_story(dispatch: str, seed: int, cores: int, ring: int) -> None:
+    s = scenario(dispatch, seed=seed, **{"server.cores": cores, "server.ring": ring})
+    assert observed(lbsim.run(s, "compiled")) == observed(lbsim.run(s, "reference"))
+
+
+def test_rss_plus_plus_moves_buckets_and_evens_the_load() -> None:
+    def spread(dispatch: str) -> float:
+        result = lbsim.run(scenario(dispatch, **{"duration": "20ms", "arrivals.load": 0.5}))
+        load = result.busy / result.end
+        return float(load.max() - load.min())
+
+    assert lbsim.run(scenario("rss++", duration="20ms")).control["moves"] > 0
+    assert spread("rss++") < spread("rss") / 2
+
+
+def test_policies_see_the_same_packets() -> None:
+    logs = [lbsim.run(scenario(d)).packets for d in DISPATCHES]
+    assert all(log is not None and (log.arrival == logs[0].arrival).all() for log in logs)
+    assert all(log is not None and (log.flow == logs[0].flow).all() for log in logs)
+
+
+def test_replications_differ_and_repeat() -> None:
+    first, again, other = (lbsim.run(scenario("rss", replication=r)).latency.total for r in (0, 0, 1))
+    assert first == again != other
+
+
+def test_rss_keeps_a_flow_on_its_core_and_spraying_does_not() -> None:
+    def cores_of_flow_0(dispatch: str) -> int:
+        log = lbsim.run(scenario(dispatch)).packets
+        assert log is not None
+        return len(np.unique(log.core[log.flow == 0]))
+
+    assert cores_of_flow_0("rss") == 1
+    assert cores_of_flow_0("sprayer") == 3
+
+
+def test_one_core_is_one_queue_whatever_the_dispatch() -> None:
+    sums = {lbsim.run(lbsim.override(scenario(d), {"server.cores": 1})).latency.total for d in DISPATCHES}
+    assert len(sums) == 1
+
+
+def test_auto_says_which_kernel_it_took() -> None:
+    assert lbsim.run(scenario("rss")).engine == "compiled: poll ring"
+    plain = {"server.burst": 1, "server.cost.per_batch": 0, "server.stalls": None}
+    assert lbsim.run(scenario("rss", **plain)).engine == "compiled: ring recursion"
+    assert lbsim.run(scenario("power_of_two")).engine == "compiled: policy on live queues"
+
+
+def test_a_policy_numba_refuses_runs_in_the_reference_and_says_so() -> None:
+    @lbsim.policy
+    def by_name(view: lbsim.View, unit: lbsim.Unit) -> int:
+        return len(str({unit.flow: view.n})) % view.n
+
+    s = lbsim.override(scenario("rss"), {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "by_name"})
+    result = lbsim.run(s)
+    assert result.engine.startswith("reference")
+    assert "by_name runs in the reference engine" in result.notices[0]
+    with pytest.raises(lbsim.ScenarioError, match="does not compile"):
+        lbsim.run(s, "compiled")
+
+
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_a_policy_that_misses_the_cores_is_told(engine: str) -> None:
+    @lbsim.policy
+    def off_by_one(view: lbsim.View, unit: lbsim.Unit) -> int:
+        return view.n
+
+    s = lbsim.override(scenario("rss"), {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "off_by_one"})
+    with pytest.raises(ValueError, match=r"packet 0 to no core: it must return 0 \.\. 2"):
+        lbsim.run(s, engine)  # type: ignore[arg-type]
+
+
+def test_a_stateful_policy_keeps_its_memory() -> None:
+    @lbsim.policy(state=1)
+    def in_turn(view: lbsim.View, unit: lbsim.Unit) -> int:
+        view.state[0] += 1
+        return int((view.state[0] - 1) % view.n)
+
+    turns = {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "in_turn"}
+    mine, built_in = (
+        scenario("rss", **turns),
+        scenario("power_of_two", **{"nic.dispatch.policy": "round_robin"}),
+    )
+    assert observed(lbsim.run(mine))["packets"] == observed(lbsim.run(built_in))["packets"]
+    assert observed(lbsim.run(mine))["packets"] == observed(lbsim.run(mine, "reference"))["packets"]
+
+
+def test_an_unknown_policy_is_refused_with_the_nearest_name() -> None:
+    s = scenario("power_of_two", **{"nic.dispatch.policy": "power_of_too"})
+    with pytest.raises(lbsim.ScenarioError, match="did you mean 'power_of_two'"):
+        lbsim.run(s)
+
+
+def test_a_run_too_short_to_say_says_so() -> None:
+    assert "too few to trust a p99" in lbsim.run(scenario("rss")).notices[0]
+    assert lbsim.run(scenario("rss", duration="100ms")).notices == ()
+
+
+def test_progress_reaches_the_end() -> None:
+    seen: list[tuple[float, int]] = []
+    lbsim.run(scenario("rss", duration="50ms"), progress=lambda share, packets: seen.append((share, packets)))
+    assert seen == sorted(seen)
+    assert seen[-1][0] > 0.99
+
+
+def test_memory_does_not_grow_with_the_run() -> None:
+    # Chunks are bounded, so the largest array of a long run is that of a short one.
+    import tracemalloc
+
+    def peak(duration: str) -> int:
+        s = lbsim.override(
+            scenario("rss"), {"duration": duration, "measure.packets": False, "measure.interval": None}
+        )
+        lbsim.run(s)
+        tracemalloc.start()
+        lbsim.run(s)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    assert peak("1s") < 1.2 * peak("100ms")
+
+
+def test_poisson_load_is_the_share_of_capacity() -> None:
+    s = lbsim.override(
+        scenario("sprayer"), {"duration": "50ms", "server.cost.per_batch": 0, "server.stalls": None}
+    )
+    s = lbsim.Scenario(**{**dict(s), "arrivals": Poisson(load=0.6)})
+    result = lbsim.run(s)
+    assert float(result.busy.sum() / result.busy.size / result.end) == pytest.approx(0.6, rel=0.02)
