@@ -121,16 +121,14 @@ def lookup_tables(key: bytes, length: int) -> Hashes:
         raise ValueError(
             f"hash key has {len(key)} bytes: to hash {length} bytes of input it needs {length + 4} or more"
         )
+    octets = np.frombuffer(key, np.uint8).astype(np.uint64)
+    forty = np.zeros(length, np.uint64)  # the 40 bits of key that hold the eight windows of a byte
+    for k in range(5):
+        forty = forty << np.uint64(8) | octets[k : k + length]
     tables = np.zeros((length, 256), np.uint32)
-    for position in range(length):
-        window = int.from_bytes(
-            key[position : position + 5], "big"
-        )  # 40 bits hold the eight windows of a byte
-        for value in range(1, 256):
-            bit = (value & -value).bit_length() - 1  # 0 is the byte's last bit on the wire
-            tables[position, value] = tables[position, value & (value - 1)] ^ np.uint32(
-                (window >> bit + 1) & 0xFFFFFFFF
-            )
+    for bit in range(8):  # from the byte's last bit on the wire; what is below it is already there
+        window = (forty >> np.uint64(bit + 1)).astype(np.uint32)
+        tables[:, 1 << bit : 2 << bit] = tables[:, : 1 << bit] ^ window[:, np.newaxis]
     return tables
 
 

@@ -1,0 +1,1 @@
+"""Clients: which packets come, when, and how much work they are."""

@@ -1,0 +1,73 @@
+"""WHAT to simulate: frozen, strict models; TOML in and out; nothing runs here."""
+
+from lbsim.scenario.errors import ScenarioError
+from lbsim.scenario.fields import Rate, Work
+from lbsim.scenario.machine import (
+    Bimodal,
+    Cost,
+    Exponential,
+    Fixed,
+    Law,
+    Lognormal,
+    Nic,
+    Pareto,
+    PolicyDispatch,
+    Rss,
+    Rsspp,
+    Server,
+    Sprayer,
+    Stalls,
+    Table,
+)
+from lbsim.scenario.models import Measure, Scenario
+from lbsim.scenario.toml import canonical, dump_toml, json_schema, load_scenario, override
+from lbsim.scenario.traffic import (
+    Arrivals,
+    Batch,
+    Batched,
+    Campus,
+    CaptureFile,
+    Deterministic,
+    Flows,
+    OnOff,
+    Poisson,
+    Recorded,
+)
+
+__all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
+    "Scenario",
+    "Flows",
+    "Campus",
+    "CaptureFile",
+    "Arrivals",
+    "Poisson",
+    "Deterministic",
+    "OnOff",
+    "Batched",
+    "Recorded",
+    "Batch",
+    "Rate",
+    "Nic",
+    "Rss",
+    "Rsspp",
+    "Sprayer",
+    "PolicyDispatch",
+    "Server",
+    "Cost",
+    "Work",
+    "Law",
+    "Fixed",
+    "Exponential",
+    "Lognormal",
+    "Pareto",
+    "Bimodal",
+    "Table",
+    "Stalls",
+    "Measure",
+    "ScenarioError",
+    "load_scenario",
+    "dump_toml",
+    "override",
+    "json_schema",
+    "canonical",
+]
