@@ -497,6 +497,13 @@ def test_python_is_told_the_same():
     assert refusal.value.problems == ("cores: 0 is not a whole number from 1 to 1024; try 1",)
     with pytest.raises(ScenarioError, match="arrivals: none of them given"):
         Poisson()
+    cycles = Work.parse("7cycles")
+    with pytest.raises(ScenarioError) as refusal:
+        Server(cost=Cost(per_batch=cycles, work=Fixed(time=cycles)))
+    assert [line.partition(":")[0] for line in refusal.value.problems] == [
+        "server.cost.per_batch",
+        "server.cost.work.time",
+    ]
 
 
 @pytest.mark.parametrize(

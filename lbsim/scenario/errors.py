@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -57,10 +57,9 @@ def show(value: object) -> str:
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
     """Return the known name that `word` most resembles, if it is text and any does."""
-    close = (
-        difflib.get_close_matches(word[:LONGEST_SHOWN], list(known), 1, 0.5) if isinstance(word, str) else []
-    )
-    return close[0] if close else None
+    if not isinstance(word, str):
+        return None
+    return next(iter(difflib.get_close_matches(word[:LONGEST_SHOWN], list(known), 1, 0.5)), None)
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -137,12 +136,14 @@ def _explain(detail: ErrorDetails, place: _Place) -> str:
     if kind == "string_unicode":
         return "text with characters that do not exist; write valid Unicode"
     if kind == "literal_error":
-        close = nearest(detail["input"], choices(place.field))
-        return f"{value} is none of {', '.join(choices(place.field))}" + (
-            f'; did you mean "{close}"?' if close else ""
-        )
+        return _none_of(detail["input"], _choices(place.field))
     fix = _fix(detail, place.field)
     return f"{value} is not {_wanted(place.field)}" + (f"; try {show(fix)}" if fix is not None else "")
+
+
+def _none_of(word: object, known: list[str]) -> str:
+    close = nearest(word, known)
+    return f"{show(word)} is none of {', '.join(known)}" + (f'; did you mean "{close}"?' if close else "")
 
 
 def _unknown(place: _Place) -> str:
@@ -154,11 +155,7 @@ def _unknown(place: _Place) -> str:
     close = nearest(name, fields)
     meant = next((path for path in _paths(place.root) if path.rpartition(".")[2] == name), None)
     meant = meant or (place.beside(close) if close else None)
-    return (
-        f"unknown field; did you mean {meant}?"
-        if meant
-        else f"unknown field; known here: {', '.join(fields)}"
-    )
+    return "unknown field; " + (f"did you mean {meant}?" if meant else f"known here: {', '.join(fields)}")
 
 
 def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -174,13 +171,10 @@ def _kind(detail: ErrorDetails, place: _Place) -> str:
     written = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else None
     if written is None:
         return f"kind is missing; write kind = one of {', '.join(kinds)}"
-    close = nearest(written, kinds)
-    return f"kind {show(written)} is none of {', '.join(kinds)}" + (
-        f'; did you mean "{close}"?' if close else ""
-    )
+    return f"kind {_none_of(written, kinds)}"
 
 
-def choices(field: FieldInfo | None) -> list[str]:
+def _choices(field: FieldInfo | None) -> list[str]:
     """Return the texts a field may hold, empty where it is not a choice."""
     annotation = field.annotation if field else None
     parts = [annotation, *get_args(annotation)]
@@ -197,8 +191,8 @@ def _wanted(field: FieldInfo | None) -> str:
             return f"a table with kind = one of {', '.join(kinds)}"
         needed = [name for name, part in kinds[""].model_fields.items() if part.is_required()]
         return f"a table with {' and '.join(needed)}" if needed else "a table"
-    if choices(field):
-        return f"one of {', '.join(choices(field))}"
+    if _choices(field):
+        return f"one of {', '.join(_choices(field))}"
     types = (field.annotation, *get_args(field.annotation))
     written = next((m for m in field.metadata if hasattr(m, "examples")), None)
     if written is not None:
@@ -209,10 +203,9 @@ def _wanted(field: FieldInfo | None) -> str:
             f", e.g. {show(field.examples[0])}" if field.examples else ""
         )
     what = "true or false" if bool in types else "a whole number" if int in types else "a finite number"
-    low, above = _limit(field, Ge, "ge"), _limit(field, Gt, "gt")
-    high, below = _limit(field, Le, "le"), _limit(field, Lt, "lt")
+    low, above, high = _limit(field, Ge, "ge"), _limit(field, Gt, "gt"), _limit(field, Le, "le")
     what += f" from {low}" if low is not None else f" above {above}" if above is not None else ""
-    return what + (f" to {high}" if high is not None else f" below {below}" if below is not None else "")
+    return what + (f" to {high}" if high is not None else "")
 
 
 def _limit(field: FieldInfo, constraint: type[Any], name: str) -> Any:
