@@ -4,7 +4,7 @@ The names below are the public ones, in reading order: say what to simulate, run
 They load on first use, so that `lbsim --help` need not wait for a compiler.
 
 >>> import lbsim
->>> scenario = lbsim.load_scenario("examples/rsspp.toml")
+>>> scenario = lbsim.load_scenario("examples/rss.toml")
 >>> result = lbsim.run(scenario)
 >>> result.drop_share < 0.01
 True

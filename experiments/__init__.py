@@ -1,0 +1,23 @@
+"""Every published figure that lbsim reproduces, one short file each: data first, then claims, then draw()."""
+
+from experiments import (
+    rsspp_fig10a,
+    rsspp_fig10b,
+    rsspp_fig12a,
+    rsspp_fig12b,
+    rsspp_fig13,
+    rsspp_fig14,
+    toeplitz,
+)
+from lbsim.study import Study
+
+# Figures whose tables others need come first; figures on one trace stand together, so that it stays planned.
+ALL: tuple[Study, ...] = (
+    toeplitz.STUDY,
+    rsspp_fig12b.STUDY,
+    rsspp_fig10a.STUDY,
+    rsspp_fig10b.STUDY,
+    rsspp_fig13.STUDY,
+    rsspp_fig14.STUDY,
+    rsspp_fig12a.STUDY,
+)

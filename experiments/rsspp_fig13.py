@@ -1,0 +1,123 @@
+"""RSS++ Fig. 13: 95th percentile of latency over offered load, 8 cores, Campus #4 at a constant rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments import rsspp_testbed as rsspp
+from lbsim.metrics.result import Result
+from lbsim.scenario import Rate
+from lbsim.study import Claim, Point, Study, Tables, plot
+from lbsim.units import MS, SECOND
+
+NAME = "rsspp-fig13"
+DRAWS = 600
+LOADS = {"full": range(2, 35, 2), "quick": (10, 16, 18, 20, 22, 24, 26, 28, 30, 34)}  # Gb/s
+DURATION = {"full": 5 * SECOND, "quick": 1500 * MS}
+DEEP = 30  # Gb/s from which on all rings are full
+KNEE_US = 1000  # the latency at which the knee is read
+
+
+def points(full: bool) -> list[Point]:
+    """Return every offered load with all hash keys; at quick scale deep overload has few."""
+    scale = "full" if full else "quick"
+    return [
+        Point(
+            {"series": series, "key": key, "load_gbps": load},
+            {
+                "duration": DURATION[scale],
+                "arrivals.rate": Rate(load * 1e9, "bps"),
+                "nic.dispatch": rsspp.dispatch(series, key),
+            },
+        )
+        for load in LOADS[scale]
+        for series, key in rsspp.rivals(rsspp.KEYS if full or load < DEEP else rsspp.KEYS[:4])
+    ]
+
+
+def measure(result: Result) -> dict[str, float]:
+    """Return the 95th percentile and median of latency, and the received rate."""
+    return {
+        "p95_us": result.latency_us(0.95),
+        "p50_us": result.latency_us(0.5),
+        "throughput_gbps": result.throughput_gbps,
+    }
+
+
+def knee(p95: pd.Series) -> float:
+    """Return the load at which p95 (indexed by load) first reaches 1 ms, by interpolation of its logarithm.
+
+    nan where no load is below or none is above.
+    """
+    over = np.flatnonzero(p95.to_numpy() >= KNEE_US)
+    if not len(over) or over[0] == 0:
+        return float("nan")
+    k = over[0]
+    x, y = p95.index[k - 1 : k + 1], np.log(p95.iloc[k - 1 : k + 1])
+    return float(np.interp(np.log(KNEE_US), y, x))
+
+
+def knees(tables: Tables, series: str) -> pd.Series:
+    """Return the load in Gb/s at p95 = 1 ms of every hash key."""
+    rows = tables[NAME].query(f"series == '{series}'")
+    return rows.pivot(index="load_gbps", columns="key", values="p95_us").sort_index().apply(knee)
+
+
+def p95_ratio(load: int) -> Claim:
+    """Return the claim on p95 of RSS / p95 of RSS++ at an offered load."""
+
+    def ratios(tables: Tables) -> pd.Series:
+        p95 = rsspp.by_key(tables[NAME], "p95_us", f"load_gbps == {load}")
+        return p95["RSS"] / p95["RSS++"]
+
+    return rsspp.over_uneven_keys(f"RS-13-{load}", ratios)
+
+
+def full_ring(tables: Tables) -> float:
+    """Return p95 of RSS at 34 Gb/s in ms, median over the hash keys."""
+    return float(rsspp.by_key(tables[NAME], "p95_us", "load_gbps == 34")["RSS"].median() / 1e3)
+
+
+def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Draw p95 latency over offered load."""
+    figure, [axes] = plot.figure()
+    plot.compare(
+        axes,
+        table,
+        published,
+        x="load_gbps",
+        y="p95_us",
+        series=rsspp.SERIES,
+        xlabel="offered load (Gb/s)",
+        ylabel="p95 latency (µs)",
+        log=True,
+    )
+    axes.axhline(KNEE_US, color="0.5", linewidth=0.8, linestyle=":")
+    return figure
+
+
+STUDY = Study(
+    name=NAME,
+    title="RSS++ Fig. 13: p95 latency over offered load, 8 cores",
+    base=rsspp.base_scenario(
+        NAME,
+        draws=DRAWS,
+        arrivals=rsspp.from_memory(Rate(24e9, "bps")),
+        window={"warmup": SECOND, "duration": DURATION["full"]},
+    ),
+    points=points,
+    measure=measure,
+    claims=(
+        Claim("RS-02", full_ring),
+        rsspp.over_uneven_keys("RS-11", lambda t: knees(t, "RSS++") / knees(t, "RSS")),
+        rsspp.over_uneven_keys("RS-12", lambda t: knees(t, "Sprayer").iloc[0] / knees(t, "RSS++")),
+        *(p95_ratio(load) for load in (24, 26, 10)),
+        rsspp.over_uneven_keys("ME-07-r", lambda t: knees(t, "RSS")),
+        Claim("ME-07-p", lambda t: float(knees(t, "RSS++").median(skipna=False))),
+    ),
+    needs=("rsspp-fig12b",),
+    published=rsspp.published(NAME),
+    draw=draw,
+)

@@ -1,0 +1,89 @@
+"""RSS++ Fig. 14: throughput over 1 to 16 slow cores, Campus #4 as fast as the generator can."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments import rsspp_testbed as rsspp
+from lbsim.metrics.result import Result
+from lbsim.study import Claim, Point, Study, Tables, plot
+from lbsim.units import MS, SECOND
+
+NAME = "rsspp-fig14"
+DRAWS = 300
+CORES = {"full": range(1, 17), "quick": (1, 2, 4, 5, 8)}
+KEYS = {"full": rsspp.KEYS[:8], "quick": rsspp.KEYS[:4]}
+DURATION = {"full": 5 * SECOND, "quick": 1500 * MS}
+
+
+def points(full: bool) -> list[Point]:
+    """Return every number of cores with some hash keys."""
+    scale = "full" if full else "quick"
+    return [
+        Point(
+            {"series": series, "key": key, "cores": cores},
+            {
+                "duration": DURATION[scale],
+                "server.cores": cores,
+                "nic.dispatch": rsspp.dispatch(series, key),
+            },
+        )
+        for cores in CORES[scale]
+        for series, key in rsspp.rivals(KEYS[scale])
+    ]
+
+
+def measure(result: Result) -> dict[str, float]:
+    """Return offered and received rates."""
+    return {"offered_gbps": result.offered_gbps, "throughput_gbps": result.throughput_gbps}
+
+
+def throughput(tables: Tables, cores: int) -> pd.DataFrame:
+    """Return throughput in Gb/s, one row a hash key, one column a series."""
+    return rsspp.by_key(tables[NAME], "throughput_gbps", f"cores == {cores}")
+
+
+def one_core(tables: Tables) -> float:
+    """Return the throughput of RSS on one core, median over the hash keys."""
+    return float(throughput(tables, 1)["RSS"].median(skipna=False))
+
+
+def five_cores(tables: Tables) -> float:
+    """Return throughput of RSS++ / RSS on five cores, median over the hash keys."""
+    rates = throughput(tables, 5)
+    return float((rates["RSS++"] / rates["RSS"]).median(skipna=False))
+
+
+def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Draw throughput over cores."""
+    figure, [axes] = plot.figure()
+    plot.compare(
+        axes,
+        table,
+        published,
+        x="cores",
+        y="throughput_gbps",
+        series=rsspp.SERIES,
+        xlabel="cores at 1 GHz",
+        ylabel="throughput (Gb/s)",
+    )
+    return figure
+
+
+STUDY = Study(
+    name=NAME,
+    title="RSS++ Fig. 14: throughput over slow cores",
+    base=rsspp.base_scenario(
+        NAME,
+        draws=DRAWS,
+        slowdown=rsspp.SLOW_CORE,
+        arrivals=rsspp.from_memory(rsspp.GENERATOR_LIMIT),
+        window={"warmup": SECOND, "duration": DURATION["full"]},
+    ),
+    points=points,
+    measure=measure,
+    claims=(Claim("RS-19", one_core), Claim("RS-20", five_cores)),
+    published=rsspp.published(NAME),
+    draw=draw,
+)

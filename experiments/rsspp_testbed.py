@@ -1,0 +1,172 @@
+"""The testbed of RSS++ (CoNEXT 2019): one set of constants for all of its figures, each with its source.
+
+"Published" means the measurements and scripts of rsspp/experiments (BSD 3-Clause, (c) 2019 RSS++). What is
+calibrated says on what; everything else is predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import pandas as pd
+
+from lbsim.scenario import (
+    Batch,
+    Batched,
+    Campus,
+    Cost,
+    Fixed,
+    Measure,
+    Nic,
+    Rate,
+    Recorded,
+    Rss,
+    Rsspp,
+    Scenario,
+    Server,
+    Sprayer,
+    Stalls,
+    Work,
+)
+from lbsim.study import Claim, Tables
+from lbsim.units import MS, NS, SECOND, US
+
+# --- Settings of the experiments (published test files) ---
+RING = 4096  # descriptors per receive queue
+BURST = 32  # packets a poll takes
+TABLE = 512  # entries of the indirection table
+TICK = 100 * MS  # period of RSS++
+THRESHOLD = 0.02  # cores of imbalance that RSS++ leaves alone
+WINDOW = (5, 50)  # seconds of the trace that count
+TRACE_END = 57  # seconds of trace there are
+
+# --- What a packet costs ---
+SATURATED = {400: 1460 * NS, 600: 2077 * NS}
+"""Draws of artificial work W -> time per packet of a saturated core.
+
+W = 400: busy time per packet of RSS++ at 160 % replay, load 0.983 (Fig. 10a); the full ring of that figure
+says 1.448 us. W = 600: the 31.62 Gb/s that 8 evenly loaded cores received under Sprayer at 34 Gb/s offered
+(Fig. 13), frames of 1002 + 24 bytes; the full ring of that figure says 2.07 to 2.09 us.
+"""
+PER_BATCH = 4 * US  # per poll; calibrated on busy time per packet over load (Fig. 10a, W = 400)
+PER_DRAW = (SATURATED[600] - SATURATED[400]) / 200
+PER_PACKET = SATURATED[400] - 400 * PER_DRAW - PER_BATCH / BURST
+SLOW_CORE = 1750 * NS / (SATURATED[400] - 100 * PER_DRAW)
+"""How much longer all work takes at 1 GHz: one core of Fig. 14 spends 1.75 us on a packet of W = 300."""
+STALLS = Stalls(rate=0.25, length=10 * MS)  # calibrated on the 0.1 % lost at 90 % replay (Fig. 10a)
+
+# --- What the generator and the wire do ---
+PATH_DELAY = round(22.9 * US)  # calibrated on Sprayer at light load (Fig. 13)
+MEMORY_BATCH = Batch(base=16.9, timer=round(98.5 * US), cap=246)  # calibrated on Sprayer's p95 (Fig. 13)
+TRACE_BATCH = Batch(base=24)  # calibrated with PER_BATCH on busy time per packet (Fig. 10a)
+GENERATOR_LIMIT = Rate.parse("22.4Gbps")  # best plateau of Sprayer (Fig. 14)
+
+SERIES = ("RSS", "RSS++", "Sprayer")
+KEYS = tuple(range(16))
+"""Hash keys "random:0" to "random:15": one key is one draw of the luck of RSS."""
+UNEVEN = (35, 75)
+"""The keys that claims on the knee of Fig. 10a and 13 take: RSS imbalance of Fig. 12b at 8 cores, in %."""
+
+
+def base_scenario(
+    figure: str,
+    *,
+    draws: int,
+    arrivals: Recorded | Batched,
+    window: Window,
+    cores: int = 8,
+    trace: Literal["campus", "campus-4"] = "campus-4",
+    slowdown: float = 1.0,
+) -> Scenario:
+    """Return the device under test with RSS, fed with a campus trace."""
+    return Scenario(
+        name=figure,
+        **window,
+        traffic=Campus(trace=trace),
+        arrivals=arrivals,
+        nic=Nic(dispatch=dispatch("RSS", KEYS[0])),
+        server=Server(cores=cores, ring=RING, burst=BURST, cost=cost(draws, slowdown), stalls=STALLS),
+        measure=Measure(interval=SECOND, path_delay=PATH_DELAY),
+    )
+
+
+def cost(draws: int, slowdown: float = 1.0) -> Cost:
+    """Return the cost of a packet with `draws` of artificial work."""
+    return Cost(
+        per_batch=Work(round(PER_BATCH * slowdown)),
+        per_packet=Work(round(PER_PACKET * slowdown)),
+        work=Fixed(time=Work(round(PER_DRAW * draws * slowdown))),
+    )
+
+
+def dispatch(series: str, key: int) -> Rss | Rsspp | Sprayer:
+    """Return who spreads packets over cores; Sprayer takes no notice of the hash key."""
+    hash_key = f"random:{key}"
+    match series:
+        case "RSS":
+            return Rss(table=TABLE, key=hash_key)
+        case "RSS++":
+            return Rsspp(table=TABLE, key=hash_key, tick=TICK, threshold=THRESHOLD)
+    return Sprayer()
+
+
+def replay(percent: int) -> Recorded:
+    """Return the timed replay of the trace at `percent` of its speed (Fig. 10 and 12)."""
+    return Recorded(speed=percent / 100, batch=TRACE_BATCH)
+
+
+def from_memory(rate: Rate) -> Batched:
+    """Return the replay from memory at a constant rate (Fig. 13 and 14)."""
+    return Batched(rate=rate, batch=MEMORY_BATCH)
+
+
+class Window(TypedDict):
+    """The two fields of a scenario that say which packets count, in ps."""
+
+    warmup: int
+    duration: int
+
+
+def trace_window(seconds: tuple[int, int], percent: int = 100) -> Window:
+    """Return what counts these seconds of the trace when it is replayed at `percent` of its speed."""
+    first, last = (second * SECOND * 100 // percent for second in seconds)
+    return {"warmup": first, "duration": last}
+
+
+def rivals(keys: Sequence[int], series: Sequence[str] = SERIES) -> list[tuple[str, int]]:
+    """Return every (series, hash key) to compare; Sprayer needs one key only."""
+    return [(name, key) for name in series for key in (keys[:1] if name == "Sprayer" else keys)]
+
+
+def published(figure: str) -> Path:
+    """Return the CSV of a figure's published points."""
+    return Path(__file__).parent / "data" / f"{figure.replace('-', '_')}.csv"
+
+
+def by_key(table: pd.DataFrame, value: str, query: str) -> pd.DataFrame:
+    """Return `value` in the rows that match, one row a hash key, one column a series."""
+    return table.query(query).pivot(index="key", columns="series", values=value)
+
+
+def uneven_keys(tables: Tables) -> list[int]:
+    """Return the keys whose RSS imbalance in Fig. 12b at 8 cores is within `UNEVEN`; ValueError for none."""
+    imbalance = by_key(tables["rsspp-fig12b"], "imbalance_pct", "cores == 8")["RSS"]
+    keys = [int(key) for key in imbalance.index[imbalance.between(*UNEVEN)]]
+    if not keys:
+        raise ValueError(f"no hash key has an RSS imbalance of {UNEVEN[0]} to {UNEVEN[1]} % at 8 cores")
+    return keys
+
+
+def over_uneven_keys(id_: str, values: Callable[[Tables], pd.Series]) -> Claim:
+    """Return the claim on the median of `values` (one a hash key) over the uneven keys, all beside it."""
+
+    def median(tables: Tables) -> float:
+        return float(values(tables)[uneven_keys(tables)].median(skipna=False))
+
+    def beside(tables: Tables) -> str:
+        every = ", ".join(f"{key}: {value:.3g}" for key, value in values(tables).items())
+        return f"median of keys {' '.join(map(str, uneven_keys(tables)))}; every key {every}"
+
+    return Claim(id_, median, beside)

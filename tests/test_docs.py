@@ -1,0 +1,46 @@
+"""What the documents say, runs."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import lbsim
+
+ROOT = Path(__file__).parent.parent
+MODULES = ["lbsim", "lbsim.units", "lbsim.metrics.histogram", "lbsim.balancer.policies"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["rss", "rss++", "sprayer", "compiled:"]
+
+
+def test_the_scenario_of_the_readme_is_valid(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    (tmp_path / "readme.toml").write_text(text, "utf-8")
+    assert lbsim.load_scenario(tmp_path / "readme.toml").server.cores == 8
+
+
+def test_files_the_documents_name_exist() -> None:
+    for document in ("README.md", "CONTRIBUTING.md"):
+        for name in re.findall(r"(?:lbsim|experiments|tests|examples)/[\w/.-]+\.\w+", (ROOT / document).read_text("utf-8")):
+            assert (ROOT / name).exists() or "NAME" in name, f"{document} names {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstring_examples(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted
+    assert not result.failed

@@ -1,0 +1,110 @@
+from itertools import combinations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import ALL
+from lbsim.study import plot
+
+TABLE = pd.DataFrame(
+    [
+        {"series": s, "key": k, "x": x, "y": x * (k + 1) + i}
+        for i, s in enumerate("AB")
+        for k in range(5)
+        for x in (1, 2, 4)
+    ]
+)
+PUBLISHED = pd.DataFrame(
+    [("A", 2, "y", 5.5, 5.0, 7.0), ("A", 2, "z", 9.0, 9.0, 9.0)],
+    columns=["series", "x", "metric", "value", "p25", "p75"],
+)
+
+
+def drawn(**changes):
+    with plot.style():
+        figure, [axes] = plot.figure()
+        texts = {"xlabel": "x (unit)", "ylabel": "y (unit)"}
+        plot.compare(axes, TABLE, PUBLISHED, x="x", y="y", series=("A", "B"), **texts, **changes)
+    return figure, axes
+
+
+def lines(axes):
+    return [line for line in axes.lines if line.get_linestyle() != "None"]
+
+
+@pytest.mark.parametrize("form", ["png", "pdf", "svg"])
+def test_equal_figures_give_equal_bytes(form):
+    first, second = (plot.render(drawn()[0], form) for _ in range(2))
+    assert first == second
+    assert b"CreationDate" not in first
+    assert b"<dc:date>" not in first
+
+
+def test_lines_are_medians_and_bands_quartiles():
+    _, axes = drawn()
+    line = lines(axes)[0]
+    assert list(line.get_xdata()) == [1, 2, 4]
+    assert list(line.get_ydata()) == [3, 6, 12]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 2
+    assert band[:, 1].max() == 16
+
+
+def test_published_points_are_hollow_with_their_spread():
+    _, axes = drawn()
+    points = [line for line in axes.lines if line.get_linestyle() == "None" and len(line.get_xdata())]
+    assert len(points) == 1
+    assert (list(points[0].get_xdata()), list(points[0].get_ydata())) == ([2], [5.5])
+    assert points[0].get_markerfacecolor() == "white"
+    spread = axes.collections[1].get_segments()[0]
+    assert spread.tolist() == [[2, 5], [2, 7]]
+
+
+def test_axes_are_labelled_and_the_legend_names_all():
+    _, axes = drawn(log=True)
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("x (unit)", "y (unit)", "log")
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == [
+        "A",
+        "B",
+        "simulated p25 to p75",
+        "published, p25 to p75",
+    ]
+
+
+def test_series_differ_in_colour_marker_dashes_and_on_white():
+    for a, b in combinations(plot.LOOKS, 2):
+        assert a.color != b.color
+        assert a.marker != b.marker
+        assert a.dashes != b.dashes
+    for look in plot.LOOKS:
+        assert np.dot(mpl.colors.to_rgb(look.color), (0.299, 0.587, 0.114)) < 0.72
+
+
+def test_settings_of_the_caller_stay():
+    before = dict(mpl.rcParams)
+    with mpl.rc_context({"font.size": 31}):
+        figure, axes = drawn()
+        assert axes.xaxis.label.get_fontsize() == plot.STYLE["font.size"]
+        plot.render(figure, "png")
+        assert mpl.rcParams["font.size"] == 31
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("study", [s for s in ALL if s.draw], ids=lambda s: s.name)
+def test_every_study_draws_its_published_points(study):
+    published = pd.read_csv(study.published, comment="#")
+    first = study.published.read_text().splitlines()[0]
+    assert first == "# source: digested from rsspp/experiments, BSD 3-Clause, (c) 2019 RSS++"
+    rows = [dict(point.labels) for point in study.points(False)]
+    names = set(published["metric"])
+    table = pd.DataFrame(rows).assign(**{name: np.arange(1.0, len(rows) + 1) for name in names})
+    with plot.style():
+        figure = study.draw(table, published)
+    for axes in figure.axes:
+        assert axes.get_xlabel()
+        assert axes.get_ylabel()
+        hollow = [x for x in axes.lines if x.get_markerfacecolor() == "white" and len(x.get_xdata())]
+        assert len(hollow) == published["series"].nunique()
+    assert plot.render(figure, "png").startswith(b"\x89PNG")
