@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -17,6 +20,9 @@ RESUME: Final = {
     "figures": "finished points are kept: the same command again resumes",
     "scorecard": "finished points are kept: the same command again resumes",
 }
+
+
+PLAIN: Final = {"µ": "u", "±": "+-", "–": "-", "−": "-", "─": "-", "…": "..."}
 
 
 class Commands(TyperGroup):
@@ -67,9 +73,9 @@ Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; o
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from lbsim import __version__
 
-        typer.echo(f"lbsim {version('lbsim')}")
+        typer.echo(f"lbsim {__version__}")
         raise typer.Exit
 
 
@@ -93,11 +99,16 @@ def run(
     ] = None,
     capture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Replay a capture (pcap, pcapng, gzip) and compare RSS with RSS++."),
+        typer.Option(
+            metavar="FILE", help="Replay a capture (pcap, pcapng, gzip) and compare RSS with RSS++."
+        ),
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Use what is readable of a damaged capture.")] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Use what is readable of a damaged capture.")
+    ] = False,
     load: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Offered load; 0.8 with --capture.", show_default=False)
+        float | None,
+        typer.Option(metavar="SHARE", help="Offered load; 0.8 with --capture.", show_default=False),
     ] = None,
     against: Annotated[
         list[str] | None,
@@ -112,7 +123,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Simulate a scenario, or a capture without one."""
-    from lbsim.cli.run import Request, run_command
+    from lbsim.cli.run import run_command
+    from lbsim.cli.variants import Request
 
     request = Request(
         scenario, tuple(changes or ()), capture, partial, load, tuple(against or ()), engine, replications
@@ -123,7 +135,8 @@ def run(
 @app.command()
 def figures(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Figures; all unless given (see lbsim list).")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Figures; all unless given (see lbsim list)."),
     ] = None,
     full: Full = False,
     jobs: Jobs = None,
@@ -196,5 +209,15 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, on any terminal: what its encoding lacks is written in ASCII."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
     app()
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in lacking), error.end

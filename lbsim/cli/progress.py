@@ -20,33 +20,41 @@ class RunProgress:
 
     def __init__(self, label: str, console: Console) -> None:
         self.label, self.console = label, console
-        self.began = self.shown = time.monotonic()
+        self.began: tuple[float, int] | None = (
+            None  # time and packets at the first call, after any compilation
+        )
+        self.shown = 0.0
         self.bar: Progress | None = None
         self.task = TaskID(0)
 
     def __enter__(self) -> RunProgress:
+        """Return the function to call."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Take the bar off the terminal."""
         if self.bar is not None:
             self.bar.stop()
 
     def __call__(self, share: float, packets: int) -> None:
+        """Show how far the run is, once it has taken a while."""
         now = time.monotonic()
-        elapsed = now - self.began
+        if self.began is None:
+            self.began = now, packets
+        elapsed = now - self.began[0]
         if elapsed < PATIENCE:
             return
-        rate = f"{short(packets / elapsed)} packets/s"
+        rate = f"{short((packets - self.began[1]) / elapsed)} packets/s"
         if self.console.is_terminal:
             if self.bar is None:
                 self.bar = self._start()
             self.bar.update(self.task, completed=share, rate=rate)
-        elif now - self.shown >= (LINE_EVERY if self.shown > self.began else PATIENCE):
+        elif now - self.shown >= LINE_EVERY:
             self.shown = now
             left = f", {elapsed * (1 - share) / share:.0f} s left" if share > 0 else ""
-            self.console.print(f"{self.label}: {share:.0%}, {rate}{left}", highlight=False)
+            self.console.print(f"{self.label}: {share:.0%}, {rate}{left}")
 
     def _start(self) -> Progress:
         bar = Progress(

@@ -1,137 +1,108 @@
-"""`lbsim run`: which scenarios a request means, their runs, and how they are shown."""
+"""`lbsim run`: run what is asked for and show it."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any
 
 import typer
 from rich.console import Console
 
-from lbsim.balancer import policies
 from lbsim.cli.progress import RunProgress
 from lbsim.cli.show import QUANTITIES, Variants, estimate, show_variants
-from lbsim.engine.run import Engine, run
+from lbsim.cli.variants import Request, variants_of
+from lbsim.engine.run import run
 from lbsim.metrics.result import Result
-from lbsim.scenario import (
-    CaptureFile,
-    Cost,
-    Fixed,
-    Nic,
-    PolicyDispatch,
-    Recorded,
-    Scenario,
-    ScenarioError,
-    Server,
-    Work,
-    load_scenario,
-    override,
-)
-from lbsim.units import MS, NS, SECOND, US, format_time
-from lbsim.workload.capture import read_capture
-
-REPLAY_COST: Final = Cost(per_batch=Work(4 * US), work=Fixed(time=Work(1330 * NS)))
-"""What a capture without a scenario costs: RSS++ Fig. 10 (W = 400), 1.455 µs a packet in full bursts of 32."""
-
-REPLAY_LOAD: Final = 0.8
-REPLAY_LENGTH: Final = 2 * SECOND
-"""A shorter replay is looped up to this: RSS++ acts ten times a second and would not be seen at work."""
-
-REPLAY_WARMUP: Final = 500 * MS
-
-
-class Request(NamedTuple):
-    """What `lbsim run` was asked for."""
-
-    scenario: Path | None = None
-    changes: tuple[str, ...] = ()  # "field=value"
-    capture: Path | None = None
-    partial: bool = False
-    load: float | None = None
-    against: tuple[str, ...] = ()
-    engine: Engine = "auto"
-    replications: int = 1
+from lbsim.scenario import CaptureFile, Recorded, Rss, Scenario, Sprayer, override
+from lbsim.units import format_time
 
 
 def run_command(request: Request, as_json: bool) -> None:
-    """Run every variant of a request and print the results."""
+    """Run every variant of a request, each as often as asked, and print the results."""
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    scenarios = variants_of(request)
     results: dict[str, list[Result]] = {}
-    for label, scenario in scenarios.items():
+    for label, scenario in variants_of(request).items():
         results[label] = []
         for k in range(request.replications):
             title = label if request.replications == 1 else f"{label} {k + 1}/{request.replications}"
-            repeated = override(scenario, {"replication": scenario.replication + k}) if k else scenario
             with RunProgress(title, err) as progress:
-                results[label].append(run(repeated, request.engine, progress))
+                results[label].append(
+                    run(
+                        override(scenario, {"replication": scenario.replication + k}),
+                        request.engine,
+                        progress,
+                    )
+                )
     if as_json:
-        typer.echo(json.dumps(as_data(results), indent=2, ensure_ascii=False))
-    else:
-        _show(out, results)
+        typer.echo(json.dumps(as_data(results), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    first = next(iter(results.values()))[0].scenario
+    out.print(f"[bold]{first.name}[/]  {about(first)}")
+    for engine, labels in _engines(results).items():
+        out.print(f"{', '.join(labels)}: {engine}" if len(results) > 1 else engine, style="dim", markup=False)
+    out.print()
+    show_variants(out, results)
 
 
-def variants_of(request: Request) -> dict[str, Scenario]:
-    """Return the scenarios to run by label: the dispatch of each, the scenario's own first.
+def as_data(variants: Variants) -> Any:
+    """Return results JSON-ready: an object for one variant, a list of them for several.
 
-    Raises ScenarioError or CaptureError for what cannot be run.
+    With replications an object holds `intervals`, quantity -> {mean, low, high}, and `runs`, else the summary
+    of the run itself.
     """
-    changes = _changes(request.changes)
-    if request.capture is not None:
-        base = _replay(request, changes)
-    elif request.scenario is not None:
-        base = load_scenario(request.scenario)
-    else:
-        raise ScenarioError(["nothing to run: name a SCENARIO.toml, or --capture FILE"])
-    if request.load is not None:
-        base = override(base, {"arrivals.load": request.load})
-    names = [name for names in request.against for name in names.split(",") if name]
-    if request.capture is not None and not names:
-        names = ["rss", "rss++"] if label_of(base) not in ("rss", "rss++") else _other(base)
-    if not names:
-        return {label_of(base): override(base, changes) if changes else base}
-    return _compared(base, names, changes)
+    data = []
+    for label, results in variants.items():
+        if len(results) == 1:
+            data.append({"dispatch": label, **results[0].summary()})
+            continue
+        intervals = {}
+        for quantity in QUANTITIES:
+            interval = estimate(quantity, results)
+            intervals[quantity.key] = interval and dict(zip(("mean", "low", "high"), interval, strict=False))
+        runs = [result.summary() for result in results]
+        head = {"dispatch": label, "scenario": runs[0]["scenario"], "replications": len(runs)}
+        data.append({**head, "intervals": intervals, "runs": runs})
+    return data[0] if len(data) == 1 else data
 
 
-def label_of(scenario: Scenario) -> str:
-    """Return what a scenario's dispatch is called: its kind, or the name of its policy."""
-    dispatch = scenario.nic.dispatch
-    return dispatch.policy if isinstance(dispatch, PolicyDispatch) else dispatch.kind
+def _engines(variants: Variants) -> dict[str, list[str]]:
+    """Return what ran, with the reason, and for which labels."""
+    engines: dict[str, list[str]] = {}
+    for label, results in variants.items():
+        engines.setdefault(f"{results[0].engine} ({why(results[0])})", []).append(label)
+    return engines
 
 
-def dispatchers() -> dict[str, type[Any]]:
-    """Return the kinds of NIC dispatch and their models."""
-    models = get_args(Nic.model_fields["dispatch"].annotation)
-    return {model.model_fields["kind"].default: model for model in models}
+def about(scenario: Scenario) -> str:
+    """Return the set-up in a line."""
+    server = scenario.server
+    text = f"{server.cores} cores, ring {server.ring}, burst {server.burst}"
+    pace = scenario.arrivals
+    if pace.load is not None:
+        text += f", load {pace.load:.0%}"
+    elif pace.rate is not None:
+        text += f", {pace.rate}"
+    elif isinstance(pace, Recorded):
+        text += f", {pace.speed:g}x as recorded"
+    if isinstance(scenario.traffic, CaptureFile) and scenario.traffic.loops != 1:
+        loops = scenario.traffic.loops
+        text += ", capture played " + ("on and on" if loops is None else f"{loops} times")
+    return text
 
 
-def _other(base: Scenario) -> list[str]:
-    return ["rss++"] if label_of(base) == "rss" else ["rss"]
-
-
-def _changes(texts: Sequence[str]) -> dict[str, str]:
-    changes = {}
-    for text in texts:
-        path, sign, value = text.partition("=")
-        if not sign or not path.strip():
-            raise ScenarioError([f"--set {text}: write FIELD=VALUE, e.g. --set server.cores=4"])
-        changes[path.strip()] = value.strip()
-    return changes
-
-
-def _replay(request: Request, changes: Mapping[str, str]) -> Scenario:
-    """Return the scenario that replays a capture, on the given scenario's server or a default one."""
-    assert request.capture is not None
-    traffic = CaptureFile(file=str(request.capture), partial=request.partial)
-    if request.scenario is not None:
-        given = load_scenario(request.scenario)
-        base = override(given, {"traffic": {"kind": "flows"}})
-        arrivals = given.arrivals
-        if not isinstance(arrivals, Recorded):
-            pace = {"rate": arrivals.rate} if arrivals.load is None else {"load": arrivals.load}
-            arrivals = Recorded(**pace)
-        return override(given, {"traffic": traffic, "arrivals": arrivals})
-    ...
+def why(result: Result) -> str:
+    """Return why the planner chose the engine and kernel that ran."""
+    s = result.scenario
+    if result.engine.startswith("reference"):
+        return "as asked for, or as a notice below explains"
+    if "recursion" in result.engine:
+        return "exact: one packet at a time, no cost per poll, nothing looks at the cores meanwhile"
+    server = s.server
+    poll = server.cost.per_batch.ps(server.clock)
+    reasons = {
+        "the dispatch watches the cores": not isinstance(s.nic.dispatch, Rss | Sprayer),
+        f"polls take up to {server.burst} packets": server.burst > 1,
+        f"a poll costs {format_time(poll)}": poll > 0,
+        "cores stall": server.stalls is not None,
+    }
+    return "; ".join(reason for reason, holds in reasons.items() if holds)

@@ -83,12 +83,14 @@ def number(value: float, like: float | None = None) -> str:
     return f"{value:,.{min(3, decimals)}f}"
 
 
-def _cell(interval: Interval | None, unit: str, *, signed: bool = False) -> str:
+def _cell(interval: Interval | None, *, signed: bool = False) -> str:
     if interval is None:
         return "–"
     sign = "+" if signed and interval.mean > 0 else ""
-    half = "" if math.isnan(interval.low) else f" ± {number(interval.mean - interval.low, interval.mean)}"
-    return f"{sign}{number(interval.mean)}{half} {unit}".rstrip()
+    half = interval.mean - interval.low
+    if half > 0 and abs(interval.mean) >= 1e6:
+        return f"{sign}{short(interval.mean)} ± {short(half)}"
+    return f"{sign}{number(interval.mean)}" + (f" ± {number(half, interval.mean)}" if half > 0 else "")
 
 
 def show_variants(console: Console, variants: Variants) -> None:
@@ -97,21 +99,22 @@ def show_variants(console: Console, variants: Variants) -> None:
     replications = len(variants[labels[0]])
     paired = len(labels) == 2 and replications > 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("", style="dim", justify="right")
+    table.add_column("", style="dim", justify="right", no_wrap=True)
+    table.add_column("", style="dim", no_wrap=True)
     for label in labels:
         table.add_column(label, justify="right", header_style="bold")
     if paired:
-        table.add_column(f"{labels[1]} - {labels[0]}", justify="right")
+        table.add_column(f"{labels[1]} − {labels[0]}", justify="right")
     for quantity in QUANTITIES:
-        cells = [_cell(estimate(quantity, results), quantity.unit) for results in variants.values()]
+        cells = [_cell(estimate(quantity, results)) for results in variants.values()]
         if paired:
             gap = difference(quantity, variants[labels[1]], variants[labels[0]])
-            cells.append(_cell(gap, quantity.unit, signed=True))
-        table.add_row(quantity.label, *cells)
+            cells.append(_cell(gap, signed=True))
+        table.add_row(quantity.label, quantity.unit, *cells)
     for name in dict.fromkeys(key for results in variants.values() for key in results[0].control):
-        means = [np.mean([r.control.get(name, 0) for r in results]) for results in variants.values()]
-        table.add_row(name, *(number(float(mean)) if mean else "0" for mean in means))
-    table.add_row("laws", *(_laws(results) for results in variants.values()))
+        counts = [[r.control[name] for r in results if name in r.control] for results in variants.values()]
+        table.add_row(name, "", *(short(float(np.mean(count))) if count else "" for count in counts))
+    table.add_row("laws", "", *(_laws(results) for results in variants.values()))
     console.print(table)
     if replications > 1:
         console.print(f"[dim]means of {replications} replications ± half of the 95 % t interval[/]")
@@ -122,15 +125,6 @@ def show_variants(console: Console, variants: Variants) -> None:
         console.print(Text(f"note: {notice}", style="yellow"))
 
 
-def broken_laws(variants: Variants) -> list[str]:
-    """Return the conservation laws that a run violated; an engine that breaks one has a bug."""
-    return [
-        f"{label}: {law}"
-        for label, results in variants.items()
-        for law in dict.fromkeys(law for r in results for law, holds in r.laws().items() if not holds)
-    ]
-
-
 def _laws(results: Sequence[Result]) -> Text:
     laws = [holds for r in results for holds in r.laws().values()]
     if all(laws):
@@ -139,26 +133,27 @@ def _laws(results: Sequence[Result]) -> Text:
 
 
 def _cores(console: Console, variants: Variants) -> Table:
-    """Load and packets of each core, means over replications."""
-    width = max(4, min(20, (console.width - 8) // len(variants) - 16))
+    """Load, and packets where there is room, of each core: means over replications."""
+    counted = len(variants) <= 3
+    width = max(4, min(20, (console.width - 8) // len(variants) - (16 if counted else 8)))
     loads = {label: np.mean([_core_load(r) for r in results], axis=0) for label, results in variants.items()}
     packets = {label: np.mean([r.processed for r in results], axis=0) for label, results in variants.items()}
     table = Table(box=None, pad_edge=False, show_header=len(variants) > 1, header_style="bold")
     table.add_column("", style="dim", justify="right")
     for label in variants:
-        for heading, justify in ((label, "left"), ("", "right"), ("", "right")):
-            table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(label, no_wrap=True)
+        table.add_column("", justify="right")
+        if counted:
+            table.add_column("", justify="right", no_wrap=True)
     cores = len(next(iter(loads.values())))
     for core in range(min(cores, MAX_CORES)):
         cells: list[str | Text] = []
         for label in variants:
             load = float(loads[label][core])
             colour = "red" if load > 0.98 else "yellow" if load > 0.9 else "cyan"
-            cells += [
-                Text(bar(load, width, ascii_only=console.options.ascii_only), style=colour),
-                f"{load:.0%}",
-                short(float(packets[label][core])),
-            ]
+            filled = bar(load, width, ascii_only=console.options.ascii_only)
+            cells += [Text(filled, style=colour), f"{load:.0%}"]
+            cells += [short(float(packets[label][core]))] if counted else []
         table.add_row(f"core {core}", *cells)
     if cores > MAX_CORES:
         table.caption = f"and {cores - MAX_CORES} more cores: --json has them all"

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 
 class Interval(NamedTuple):
@@ -34,6 +33,8 @@ def mean_interval(samples: ArrayLike, level: float = 0.95) -> Interval:
     n, mean = len(x), float(x.mean())
     if n < 2:
         return Interval(mean, float("nan"), float("nan"), n)
+    from scipy import stats  # loads slowly; few runs need it
+
     half = float(stats.t.ppf(0.5 + level / 2, n - 1) * x.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
@@ -56,6 +57,8 @@ def median_interval(samples: ArrayLike, level: float = 0.95) -> Interval:
     n = len(x)
     if n < 2:
         return Interval(float(np.median(x)), float("nan"), float("nan"), n)
+    from scipy import stats
+
     k = int(np.sum(2 * stats.binom.cdf(np.arange(n // 2), n, 0.5) <= 1 - level))
     low = max(0, k - 1)
     return Interval(float(np.median(x)), float(x[low]), float(x[n - 1 - low]), n)

@@ -7,14 +7,16 @@ so every packet of the cohort is either delivered or dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from lbsim.metrics.histogram import Histogram
 from lbsim.units import SECOND, US, WIRE_OVERHEAD
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Int64s = NDArray[np.int64]
 
@@ -95,6 +97,8 @@ class Result:
         "drops" (packets dropped per second), "occupancy" (packets in the ring at the instant).
         Raises ValueError when the scenario asked for no series or the name is unknown.
         """
+        import pandas as pd  # loads slowly; few runs need it
+
         if self.samples is None:
             raise ValueError('this run kept no series: set measure.interval, e.g. "1s"')
         s = self.samples

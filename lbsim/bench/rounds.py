@@ -1,0 +1,159 @@
+"""`lbsim bench`: engines race on the same work, in interleaved rounds of one run.
+
+The speed of a shared machine drifts by tens of percent within minutes, so the engines take turns and medians
+over the rounds are compared. Each engine gets as many packets as it handles in about a second.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+
+from lbsim.bench import fed, memory
+from lbsim.bench.peers import PEERS, Outcome, Peer
+from lbsim.bench.server import run_lbsim, the_server
+from lbsim.workload.packets import Packets
+
+Row = dict[str, Any]
+"""One line of the bench, JSON-ready: case, engine, units_per_s (packets), ratio; beside them packets (of a
+round), mean_us (latency), agrees (with the truth of its case) and peak_mb (case "memory" alone)."""
+
+Say = Callable[[str], None]
+"""Told what is being measured now."""
+
+SPREAD: Final = 60.0
+"""The mean latency over n packets has a standard deviation of about SPREAD / sqrt(n) µs (500 runs)."""
+
+
+class Plan(NamedTuple):
+    """How long to measure."""
+
+    rounds: int
+    seconds: float  # per engine and round
+    memory: tuple[int, ...]  # packets
+
+
+FULL: Final = Plan(5, 1.5, (10**6, 10**7, 10**8))
+QUICK: Final = Plan(3, 0.3, (10**6, 10**7))
+
+
+class Engine(NamedTuple):
+    """A contestant: run(packets, seed) does the work."""
+
+    name: str
+    run: Callable[[int, int], Outcome]
+    most: int = 1 << 40  # packets it is given at most
+    module: str = "lbsim"  # what must be installed
+
+
+def bench(quick: bool = False, say: Say = lambda _: None) -> list[Row]:
+    """Measure every case and return its rows.
+
+    The first row of a case is lbsim's compiled engine, and `ratio` is its units per second divided by the
+    row's own. Both are None for a peer that is not installed.
+    """
+    plan = QUICK if quick else FULL
+    return [*rss_8_cores(plan, say), *trace_fed(plan, say), *memory_rows(plan, say)]
+
+
+def rss_8_cores(plan: Plan, say: Say) -> list[Row]:
+    """Race on an 8-core RSS server, random generation included; the truth is its mean latency by formula."""
+    engines = [Engine(f"lbsim {kind}", partial(run_lbsim, kind)) for kind in ("compiled", "reference")]
+    engines += [Engine(peer.name, partial(_run_peer, peer), module=peer.module) for peer in PEERS]
+    seeds = range(1, plan.rounds + 1)
+    truth = statistics.fmean(the_server(seed).mean_latency() for seed in seeds)
+    rows = race("rss-8-cores", engines, plan, say)
+    for row in rows:
+        if row["mean_us"] is not None:
+            error = SPREAD / math.sqrt(row["packets"] * plan.rounds)
+            row["agrees"] = abs(row["mean_us"] - truth) <= 0.01 * truth + 4 * error
+    return rows
+
+
+def _run_peer(peer: Peer, packets: int, seed: int) -> Outcome:
+    return peer.run(the_server(seed), packets, seed)
+
+
+def trace_fed(plan: Plan, say: Say) -> list[Row]:
+    """Race on prepared packets under RSS++; the truth is that both engines agree to the last move and ps."""
+    say("trace-fed rss++: preparing packets")
+    trace = fed.prepare(fed.LONGEST)
+    ways = {"lbsim compiled": fed.lbsim_compiled, "simpy process per packet": fed.simpy_process_per_packet}
+
+    def run(way: Callable[[list[Packets]], fed.Fed], packets: int, seed: int) -> Outcome:
+        return way(fed.first(trace, packets)).outcome
+
+    few = fed.first(trace, 3 * fed.CHUNK)
+    seen = [way(few) for way in ways.values()]
+    agree = all(one.moves == seen[0].moves and one.outcome.mean == seen[0].outcome.mean for one in seen)
+    engines = [Engine(name, partial(run, way), fed.LONGEST) for name, way in ways.items()]
+    return [{**row, "agrees": agree} for row in race("trace-fed rss++", engines, plan, say)]
+
+
+def memory_rows(plan: Plan, say: Say) -> list[Row]:
+    """Measure lbsim's peak memory as runs grow, each in a process of its own."""
+    rows = []
+    for packets in plan.memory:
+        say(f"memory: {packets:,} packets")
+        peak, seconds = memory.measure(packets)
+        row = _row("memory", f"lbsim compiled, {packets:.0e} packets".replace("e+0", "e"))
+        rows.append(row | {"units_per_s": packets / seconds, "packets": packets, "peak_mb": round(peak, 1)})
+    return rows
+
+
+def race(case: str, engines: list[Engine], plan: Plan, say: Say) -> list[Row]:
+    """Let the engines take turns and return a row for each; the first one's speed is the measure."""
+    rows = {engine.name: _row(case, engine.name) for engine in engines}
+    present = [engine for engine in engines if find_spec(engine.module)]
+    sizes: dict[str, int] = {}
+    speeds: dict[str, list[float]] = {engine.name: [] for engine in present}
+    means: dict[str, list[float]] = {engine.name: [] for engine in present}
+    for engine in present:
+        say(f"{case}: warming up {engine.name}")
+        sizes[engine.name] = fitting(engine, plan.seconds)
+    for turn in range(plan.rounds):
+        for engine in present:
+            say(f"{case}: round {turn + 1} of {plan.rounds}, {engine.name}")
+            seconds, outcome = timed(engine, sizes[engine.name], seed=turn + 1)
+            speeds[engine.name].append(outcome.packets / seconds)
+            means[engine.name].append(outcome.mean)
+    best = statistics.median(speeds[engines[0].name])
+    for name in sizes:
+        speed = statistics.median(speeds[name])
+        rows[name] |= {
+            "units_per_s": speed,
+            "ratio": best / speed,
+            "packets": sizes[name],
+            "mean_us": statistics.fmean(means[name]),
+        }
+    return list(rows.values())
+
+
+def fitting(engine: Engine, seconds: float) -> int:
+    """Return how many packets an engine handles in about `seconds`; compiles and imports on the way."""
+    packets = 2_000
+    engine.run(packets, 0)
+    while True:
+        took, _ = timed(engine, packets, seed=0)
+        if took >= seconds / 8 or packets == engine.most:
+            return min(engine.most, max(1, round(packets * seconds / took)))
+        packets = min(engine.most, packets * 8)
+
+
+def timed(engine: Engine, packets: int, seed: int) -> tuple[float, Outcome]:
+    """Return the seconds one run takes, and what it saw; garbage of earlier runs is collected first."""
+    gc.collect()
+    start = time.perf_counter()
+    outcome = engine.run(packets, seed)
+    return time.perf_counter() - start, outcome
+
+
+def _row(case: str, engine: str) -> Row:
+    empty = dict.fromkeys(("units_per_s", "ratio", "packets", "mean_us", "agrees", "peak_mb"))
+    return {"case": case, "engine": engine, **empty}

@@ -1,0 +1,43 @@
+"""The server of the bench as an lbsim scenario, and its runs."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from lbsim.bench.peers import Outcome, Server
+from lbsim.engine.run import Engine, run
+from lbsim.engine.source import open_source
+from lbsim.nic import bucket_of, round_robin_table
+from lbsim.scenario import Cost, Flows, Lognormal, Nic, Poisson, Rss, Scenario, Work, override
+from lbsim.scenario import Server as Cores
+from lbsim.units import SECOND, US
+
+SCENARIO: Final = Scenario(
+    name="rss-8-cores",
+    duration=SECOND,
+    traffic=Flows(flows=4096),
+    arrivals=Poisson(load=0.8),
+    nic=Nic(dispatch=Rss(table=512)),
+    server=Cores(cores=8, ring=512, burst=1, cost=Cost(work=Lognormal(mean=Work(US), cv=1.0))),
+)
+
+
+@cache
+def the_server(seed: int) -> Server:
+    """Return what the other simulators need to know of replication `seed`: above all, each flow's core."""
+    s = override(SCENARIO, {"replication": seed})
+    entries = s.nic.dispatch.table  # type: ignore[union-attr]
+    cores = round_robin_table(entries, s.server.cores)[bucket_of(open_source(s).hashes, entries)]
+    assert s.arrivals.load is not None
+    return Server(cores.tolist(), s.server.cores, s.arrivals.load, s.server.ring)
+
+
+def run_lbsim(engine: Engine, packets: int, seed: int) -> Outcome:
+    """Run replication `seed` for about so many packets."""
+    s = SCENARIO
+    assert s.arrivals.load is not None
+    duration = max(1, round(packets * SECOND / s.server.capacity() / s.arrivals.load))
+    result = run(override(s, {"duration": duration, "replication": seed}), engine)
+    latency = result.latency
+    return Outcome(result.offered, latency.mean / US, latency.quantile(0.99) / US, result.drop_share)

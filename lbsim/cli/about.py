@@ -1,0 +1,83 @@
+"""`lbsim list` and `lbsim check`: what may be written, and whether what was written is right."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lbsim.balancer import policies
+from lbsim.cli.app import BAD_INPUT
+from lbsim.cli.variants import dispatchers
+from lbsim.scenario import CaptureFile, Cost, Scenario, load_scenario
+from lbsim.workload.distributions import Distribution, names, published
+
+
+def list_command() -> None:
+    """Print everything that a scenario or a command may name."""
+    from experiments import ALL
+
+    out = Console(highlight=False)
+    sections: dict[str, Iterable[tuple[str, str]]] = {
+        "traffic": _kinds(Scenario.model_fields["traffic"].annotation),
+        "arrivals": _kinds(Scenario.model_fields["arrivals"].annotation),
+        "nic.dispatch": ((kind, _first_line(model)) for kind, model in dispatchers().items()),
+        "policies": ((policy.name, policy.about) for policy in policies().values()),
+        "work laws": _kinds(Cost.model_fields["work"].annotation),
+        "published tables": ((name, _source(published(name))) for name in names()),
+        "figures": ((study.name, study.title) for study in ALL),
+    }
+    for title, rows in sections.items():
+        lines = list(rows)
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(style="cyan", min_width=2 + max(len(name) for name, _ in lines))
+        table.add_column()
+        for name, text in lines:
+            table.add_row(f"  {name}", escape(text))
+        out.print(title, style="bold")
+        out.print(table)
+
+
+def check_command(path: Path) -> int:
+    """Check a scenario or a results folder and return the exit code."""
+    if path.is_dir():
+        return _check_results(path)
+    scenario = load_scenario(path)
+    if isinstance(scenario.traffic, CaptureFile):
+        from lbsim.workload.capture import read_capture
+
+        file = scenario.traffic
+        read_capture(file.file, partial=file.partial, max_bytes=file.max_bytes)
+    typer.echo(f"{path}: fine")
+    return 0
+
+
+def _check_results(path: Path) -> int:
+    from lbsim.study import check
+
+    problems = check(path)
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(
+        f"{path}: {f'{len(problems)} files are not as written' if problems else 'every file is as written'}"
+    )
+    return BAD_INPUT if problems else 0
+
+
+def _source(table: Distribution) -> str:
+    """Return a table's unit and the first part of its source."""
+    return f"{table.unit}: {table.source.partition(';')[0]}"
+
+
+def _kinds(union: Any) -> list[tuple[str, str]]:
+    return [(model.model_fields["kind"].default, _first_line(model)) for model in get_args(union)]
+
+
+def _first_line(model: type) -> str:
+    return (inspect.getdoc(model) or "").partition("\n")[0]
