@@ -55,7 +55,7 @@ PER_DRAW = (SATURATED[600] - SATURATED[400]) / 200
 PER_PACKET = SATURATED[400] - 400 * PER_DRAW - PER_BATCH / BURST
 SLOW_CORE = 1750 * NS / (SATURATED[400] - 100 * PER_DRAW)
 """How much longer all work takes at 1 GHz: one core of Fig. 14 spends 1.75 us on a packet of W = 300."""
-STALLS = Stalls(rate=0.25, length=15 * MS)
+STALLS = Stalls(rate=0.25, length=14_400 * US)
 """What a core does besides: the rate is assumed, the length calibrated on the 0.102 % that RSS++ lost at 90 %
 replay (Fig. 10a), where no queue can explain a loss."""
 
