@@ -62,7 +62,9 @@ replay (Fig. 10a), where no queue can explain a loss."""
 # --- What the generator and the wire do ---
 PATH_DELAY = round(22.9 * US)  # calibrated on Sprayer at light load (Fig. 13)
 MEMORY_BATCH = Batch(base=16.9, timer=round(98.5 * US), cap=246)  # calibrated on Sprayer's p95 (Fig. 13)
-TRACE_BATCH = Batch(base=54)  # calibrated on RSS++'s busy time per packet at 90 % replay, 1.7585 us (Fig. 10a)
+TRACE_BATCH = Batch(
+    base=54
+)  # calibrated on RSS++'s busy time per packet at 90 % replay, 1.7585 us (Fig. 10a)
 GENERATOR_LIMIT = Rate.parse("22.4Gbps")  # best plateau of Sprayer (Fig. 14)
 
 SERIES = ("RSS", "RSS++", "Sprayer")

@@ -308,12 +308,29 @@ def test_light_events_hold_every_packet_once(sizes: list[int], seed: int):
 
 
 def test_bursts_split_as_in_a_pitman_yor_process():
-    """Two packets share a burst with probability (1 - discount) / (strength + 1)."""
-    size = np.full(40_000, 2)
+    """Four packets, strength t, discount d: the probabilities of all partitions (Pitman, 1995)."""
+    t, d, flows = 1.0, 0.6, 40_000
+    size = np.full(flows, 4)
     out = tuple(np.empty(size.sum(), np.int32) for _ in range(3))
-    rng = np.random.default_rng(3)
-    n = kernels.light_events(rng, size, np.zeros(len(size)), 10**6, (1.0, 0.2), (100.0, 0.5), out)
-    assert 2 - n / len(size) == pytest.approx((1 - 0.2) / 2, abs=0.01)
+    n = kernels.light_events(
+        np.random.default_rng(3), size, np.zeros(flows), 10**6, (t, d), (100.0, 0.5), out
+    )
+    _, flow, count = (column[:n] for column in out)
+    bursts = np.bincount(flow)
+    squares = np.bincount(flow, count**2)
+    total = (t + 1) * (t + 2) * (t + 3)
+    expected = {
+        (1, 16): (1 - d) * (2 - d) * (3 - d),
+        (2, 10): 4 * (t + d) * (1 - d) * (2 - d),
+        (2, 8): 3 * (t + d) * (1 - d) ** 2,
+        (3, 6): 6 * (t + d) * (t + 2 * d) * (1 - d),
+        (4, 4): (t + d) * (t + 2 * d) * (t + 3 * d),
+    }
+    assert sum(expected.values()) == pytest.approx(total)
+    for (k, square), weight in expected.items():
+        share = weight / total
+        seen = np.mean((bursts == k) & (squares == square))
+        assert seen == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / flows))
 
 
 @given(st.lists(st.floats(0.1, 900), min_size=1, max_size=30), st.integers(1, 9), st.integers(0, 2**32))

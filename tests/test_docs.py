@@ -17,7 +17,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
 
 
-def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_readme_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
     for block in blocks("python"):
@@ -34,7 +36,9 @@ def test_the_scenario_of_the_readme_is_valid(tmp_path: Path) -> None:
 
 def test_files_the_documents_name_exist() -> None:
     for document in ("README.md", "CONTRIBUTING.md"):
-        for name in re.findall(r"(?:lbsim|experiments|tests|examples)/[\w/.-]+\.\w+", (ROOT / document).read_text("utf-8")):
+        for name in re.findall(
+            r"(?:lbsim|experiments|tests|examples)/[\w/.-]+\.\w+", (ROOT / document).read_text("utf-8")
+        ):
             assert (ROOT / name).exists() or "NAME" in name, f"{document} names {name}"
 
 

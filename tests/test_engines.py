@@ -105,13 +105,12 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
             plane.sync(env.now)
             if what == "read":
                 c = plane.counters(env.now)
-                seen.append((env.now, *(column.tolist() for column in (c if engine_has_buckets else c[:4]))))
+                seen.append((env.now, *(column.tolist() for column in c)))
             elif what == "table":
                 table[where % len(table)] = much % case.cores
             else:
                 plane.stall(where % case.cores, env.now, much)
 
-    engine_has_buckets = case.policy is None and not (case.machine.burst == 1 and case.machine.per_batch == 0)
     env.process(control())
     env.run()
     t = plane.finish()
@@ -129,7 +128,7 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
             t.end,
         ),
         "bins": np.flatnonzero(t.latency.counts).tolist(),
-        "counters": [column.tolist() for column in t.counters[:4]],
+        "counters": [column.tolist() for column in t.counters],
         "table": table.tolist(),
     }
 

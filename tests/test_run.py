@@ -197,3 +197,18 @@ def test_poisson_load_is_the_share_of_capacity() -> None:
     s = lbsim.Scenario(**{**dict(s), "arrivals": Poisson(load=0.6)})
     result = lbsim.run(s)
     assert float(result.busy.sum() / result.busy.size / result.end) == pytest.approx(0.6, rel=0.02)
+
+
+@pytest.mark.parametrize("frame", ["imix", "campus", "campus-4"])
+def test_published_frame_sizes_set_the_link_rate(frame: str) -> None:
+    rate = {"arrivals.batch": None, "arrivals.kind": "poisson", "arrivals.rate": "4Gbps", "duration": "40ms"}
+    s = scenario("rss", **{"traffic.frame": frame, "server.ring": 4096, "measure.packets": False, **rate})
+    assert lbsim.run(s).offered_gbps == pytest.approx(4, rel=0.03)
+
+
+def test_replications_of_campus_traffic_are_recordings_of_their_own() -> None:
+    s = scenario("rss", traffic={"kind": "campus", "trace": "campus"}, duration="5ms")
+    first, second = (lbsim.run(lbsim.override(s, {"replication": r})).packets for r in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert first.flow[:1000].tolist() != second.flow[:1000].tolist()

@@ -69,7 +69,7 @@ def lbsim_compiled(trace: list[Packets]) -> Fed:
     env = Clock()
     table = round_robin_table(BUCKETS, CORES)
     machine = Machine(ring=RING, burst=1, per_batch=0, warmup=0, delay=0)
-    plane = CompiledPlane(iter(trace), machine, CORES, table)
+    plane = CompiledPlane(iter(trace), machine, CORES, table, fifo=True)
     balancer = _balancer(env, plane, trace)
     env.run()
     tally = plane.finish()

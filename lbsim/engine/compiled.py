@@ -123,7 +123,8 @@ class CompiledPlane:
         c, rings, counts, _ = self._state
         dropped, polled = c["dropped"].copy(), counts[kernels.POLLED :].copy()
         if self._fifo:
-            pending = kernels.fifo_pending(c, rings, self._machine.ring, now)
+            pending = np.zeros(len(c), np.int64)
+            kernels.look_back(c, rings, self._machine.ring, now, pending, polled)
             busy = c["busy"] - np.maximum(0, c["end"] - now)
             return Counters(c["count"] - pending, busy, dropped, pending, polled)
         busy = work_done(c["busy"], c["start"], c["cost"], now)

@@ -2,8 +2,9 @@
 
 Two kernel families, cheapest first; `engine.compiled` picks the cheapest that is exact for a scenario.
 
-- `fifo`: one packet at a time and no cost per batch, so a departure is final at admission:
-  d = max(t, last d) + service, and a packet is dropped iff the departure `ring` places back is still ahead.
+- `fifo`: one packet at a time, no cost per batch, no stalls, so a departure is final at admission, whoever
+  rewrites the indirection table: d = max(t, last d) + service, and a packet is dropped iff the departure
+  `ring` places back is still ahead.
 - `poll`: a core polls up to `burst` packets at once, works per_batch + the sum of their services, and they
   all depart together. A batch depends on what has arrived when the core polls, so each core is brought up
   to date only when something looks at it: a packet for it, a policy, or the control plane.
@@ -53,6 +54,8 @@ SLOT = np.dtype(
 # `counts` is one array: a tally of the measured cohort, then the latency histogram, then packets polled
 # from the rings by bucket.
 DROPPED, DROPPED_BYTES, LATENCY_SUM, LATENCY_LOW, LATENCY_HIGH, OFFERED, OFFERED_BYTES, LAST = range(8)
+NEVER = np.iinfo(np.int64).max
+
 TALLY = 8
 POLLED = TALLY + BINS
 
@@ -94,17 +97,16 @@ def idle(cores: int, ring: int, buckets: int) -> State:
 def clear(counts: Int64s) -> None:
     """Empty the tally; the smallest latency starts at the largest int64."""
     counts[:TALLY] = 0
-    counts[LATENCY_LOW] = np.iinfo(np.int64).max
+    counts[LATENCY_LOW] = NEVER
 
 
 @inlined
-def measure(counts: Int64s, m: Machine, latency: int) -> None:
-    """Count one latency."""
-    latency += m.delay
-    counts[TALLY + bin_of(latency)] += 1
-    counts[LATENCY_SUM] += latency
-    counts[LATENCY_LOW] = min(counts[LATENCY_LOW], latency)
-    counts[LATENCY_HIGH] = max(counts[LATENCY_HIGH], latency)
+def note(counts: Int64s, total: int, low: int, high: int, last: int) -> None:
+    """Add some latencies, already in the histogram, to the tally; `last` is their last departure."""
+    counts[LATENCY_SUM] += total
+    counts[LATENCY_LOW] = min(counts[LATENCY_LOW], low)
+    counts[LATENCY_HIGH] = max(counts[LATENCY_HIGH], high)
+    counts[LAST] = max(counts[LAST], last)
 
 
 @kernel
@@ -147,15 +149,17 @@ def settle(cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machi
     mask = rings.shape[1] - 1
     core = cores[c]
     while core.active and core.end <= now:
-        end = core.end
+        end, total, low, high = core.end, 0, NEVER, 0
         for k in range(core.head, core.head + core.serving):
             slot = rings[c, k & mask]
             if slot.time >= m.warmup:
-                measure(counts, m, end - slot.time)
+                latency = end - slot.time + m.delay
+                counts[TALLY + bin_of(latency)] += 1
+                total, low, high = total + latency, min(low, latency), max(high, latency)
             if log.shape[1]:
                 log[DEPARTURE, slot.packet] = end
         if core.serving:
-            counts[LAST] = max(counts[LAST], end)
+            note(counts, total, low, high, end)
         core.head += core.serving
         core.count -= core.serving
         core.busy += core.cost
@@ -244,6 +248,7 @@ def fifo(
 ) -> None:  # fmt: skip
     """Run packets through the indirection table and the ring recursion."""
     mask = rings.shape[1] - 1
+    total, low, high, last = 0, NEVER, 0, 0
     for i in range(len(time)):
         c, t = table[bucket[i]], time[i]
         core = cores[c]
@@ -253,25 +258,36 @@ def fifo(
             departure = np.int64(-1)
         else:
             departure = max(t, core.end) + service[i]
-            rings[c, k & mask].time = departure
+            slot = rings[c, k & mask]
+            slot.time, slot.service, slot.bucket = departure, service[i], bucket[i]
+            counts[POLLED + bucket[i]] += 1
             core.end = departure
             core.busy += service[i]
             core.count = k + 1
+            last = max(last, departure)
             if t >= m.warmup:
-                measure(counts, m, departure - t)
-            counts[LAST] = max(counts[LAST], departure)
+                latency = departure - t + m.delay
+                counts[TALLY + bin_of(latency)] += 1
+                total, low, high = total + latency, min(low, latency), max(high, latency)
         if log.shape[1]:
             log[TO_CORE, base + i] = c
             log[DEPARTURE, base + i] = departure
+    note(counts, total, low, high, last)
 
 
-@kernel
-def fifo_pending(cores: Records, rings: Records, ring: int, now: int) -> Int64s:
-    """Return how many admitted packets of each core have not departed by now."""
+@lean
+def look_back(
+    cores: Records, rings: Records, ring: int, now: int, pending: Int64s, polled: Int64s
+) -> None:  # fmt: skip
+    """Count into `pending` each core's admitted packets that have not departed by now.
+
+    Packets were counted as polled when they were admitted; those whose service has not begun are taken back.
+    """
     mask = rings.shape[1] - 1
-    pending = np.zeros(len(cores), np.int64)
     for c in range(len(cores)):
         k = cores[c].count
         while pending[c] < min(ring, k) and rings[c, (k - 1 - pending[c]) & mask].time > now:
+            slot = rings[c, (k - 1 - pending[c]) & mask]
+            if slot.time - slot.service > now:
+                polled[slot.bucket] -= 1
             pending[c] += 1
-    return pending

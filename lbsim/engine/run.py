@@ -18,7 +18,7 @@ from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
 from lbsim.metrics.result import Result, Samples
 from lbsim.nic import round_robin_table
 from lbsim.rng import coin, stream
-from lbsim.scenario import PolicyDispatch, Rss, Rsspp, Scenario, ScenarioError, Sprayer
+from lbsim.scenario import PolicyDispatch, Rsspp, Scenario, ScenarioError, Sprayer
 
 Engine = Literal["auto", "compiled", "reference"]
 Progress = Callable[[float, int], None]
@@ -130,8 +130,7 @@ def _plane(
             env, packets, machine, server.cores, table,
             choice=choice, log=s.measure.packets, progress=report,
         )  # fmt: skip
-    static = isinstance(s.nic.dispatch, Rss | Sprayer)
-    fifo = static and server.burst == 1 and machine.per_batch == 0 and server.stalls is None
+    fifo = choice is None and server.burst == 1 and machine.per_batch == 0 and server.stalls is None
     return CompiledPlane(
         packets, machine, server.cores, table,
         fifo=fifo, choice=choice, log=s.measure.packets, progress=report,

@@ -34,7 +34,7 @@ from lbsim.workload.arrivals import clock
 from lbsim.workload.campus import campus
 from lbsim.workload.capture import read_capture
 from lbsim.workload.capture import traffic as capture_traffic
-from lbsim.workload.distributions import published
+from lbsim.workload.distributions import published, read_table
 from lbsim.workload.flows import flow_traffic
 from lbsim.workload.packets import Packets, Traffic
 
@@ -118,7 +118,7 @@ def _traffic(scenario: Scenario) -> Traffic:
         case Flows() as spec:
             return flow_traffic(spec, scenario.seed, scenario.replication)
         case Campus(trace=trace):
-            return campus(trace, scenario.seed + scenario.replication)
+            return campus(trace, scenario.seed, scenario.replication)
         case CaptureFile() as spec:
             capture = read_capture(Path(spec.file), partial=spec.partial, max_bytes=spec.max_bytes)
             return capture_traffic(capture, spec.loops)
@@ -151,5 +151,6 @@ def service_law(law: Law, hertz: float | None) -> laws.ServiceLaw:
         case Bimodal(short=short, long=long, share_long=share):
             return laws.bimodal(short.ps(hertz), long.ps(hertz), share)
         case Table(table=name, mean=mean):
-            return laws.table(published(name), mean.ps(hertz))
+            table = read_table(name) if name.endswith(".csv") else published(name)
+            return laws.table(table, mean.ps(hertz))
     raise AssertionError(law)

@@ -26,17 +26,18 @@ from lbsim.workload.packets import Int32s, Traffic, TrafficChunk
 _CHUNK = 1 << 18
 
 
-def campus(trace: Trace, seed: int) -> Traffic:
+def campus(trace: Trace, seed: int, replication: int = 0) -> Traffic:
     """Return endless traffic like the trace's: after its 55.9 s the recording begins anew.
 
     Packets of later laps are the same events in a new order. The first call for a trace and seed draws the
     plan (under a second for "campus", a few for "campus-4"). Raises ValueError for an unknown trace.
     """
-    plan = campus_plan(trace, seed)
+    plan = campus_plan(trace, seed, replication)
     facts = FACTS[trace]
 
     def chunks(checksums: bool) -> Iterator[TrafficChunk]:
-        sums, salt = stream(seed, "checksums"), int(stream(seed, "order").integers(2**62))
+        sums = stream(seed, "checksums", replication)
+        salt = int(stream(seed, "order", replication).integers(2**62))
         lengths = _train_lengths()
         spacing = round(2**20 * TRAIN_GAP / EPOCH)
         epochs = len(plan.starts) - 1

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lbsim.rng import stream
 from lbsim.scenario import Flows
-from lbsim.workload.distributions import published
+from lbsim.workload.campus_plan import frame_sizes
+from lbsim.workload.distributions import Distribution, published
 from lbsim.workload.packets import FlowTable, Traffic, TrafficChunk
 
 CHUNK = 1 << 15
@@ -24,7 +26,7 @@ def flow_traffic(spec: Flows, seed: int, replication: int = 0) -> Traffic:
     table = _random_tuples(spec.flows, stream(seed, "flows", replication))
     cdf = np.cumsum(np.arange(1, spec.flows + 1, dtype=float) ** -spec.popularity)
     cdf /= cdf[-1]
-    sizes = published(spec.frame) if isinstance(spec.frame, str) else None
+    sizes = _frame_law(spec.frame) if isinstance(spec.frame, str) else None
     mean = sizes.mean if sizes else float(spec.frame)
 
     def chunks(checksums: bool) -> Iterator[TrafficChunk]:
@@ -39,6 +41,10 @@ def flow_traffic(spec: Flows, seed: int, replication: int = 0) -> Traffic:
             yield TrafficChunk(flow, frame, low, none)
 
     return Traffic(f"{spec.flows} flows", table, mean, float("nan"), chunks)
+
+
+def _frame_law(name: Literal["imix", "campus", "campus-4"]) -> Distribution:
+    return published(name) if name == "imix" else frame_sizes(name)
 
 
 def _draw(spec: Flows, cdf: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int32]:
