@@ -1,0 +1,5 @@
+"""`python -m lbsim` is the command line."""
+
+from lbsim.cli import main
+
+main()
