@@ -10,7 +10,6 @@ help:  ## say what there is
 
 figures: $(READY)  ## reproduce every figure at quick scale and write results/report.html
 	$(BIN)/lbsim figures
-	$(BIN)/lbsim report
 
 test: $(READY)  ## style, types, every test
 	$(BIN)/ruff check .

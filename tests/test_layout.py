@@ -7,6 +7,7 @@ import lbsim
 
 # A room may import from the rooms to its right, and from itself.
 ORDER = [
+    "__main__",
     "cli",
     "bench",
     "study",

@@ -78,8 +78,10 @@ def _section(folder: Path, lines: list[Row], quick: dict[str, Row]) -> Iterator[
     yield f"<p>{escape(about['figure'])}, {about['scale']} scale, {about['points']} simulated points</p>"
     image = f"{about['figure']}.png"
     if image in about["files"]:
-        data = base64.b64encode((folder / image).read_bytes()).decode()
-        yield f'<img alt="{escape(about["title"])}" src="data:image/png;base64,{data}">'
+        yield _picture(folder / image, about["title"])
+    again = scale_folder(folder.parent, "quick") / about["figure"] / image
+    if about["scale"] == "full" and again.exists():
+        yield f"<details><summary>At quick scale</summary>{_picture(again, about['title'])}</details>"
     yield _claims([line for line in lines if line["id"] in claimed], quick)
     for failed in about["failed_points"]:
         yield f'<p class="fail">failed point {escape(failed)}</p>'
@@ -88,6 +90,11 @@ def _section(folder: Path, lines: list[Row], quick: dict[str, Row]) -> Iterator[
         yield f"<details><summary>Base scenario</summary><pre>{toml}</pre></details>"
     origin = escape(json.dumps(about, indent=1))
     yield f"<details><summary>Provenance</summary><pre>{origin}</pre></details>"
+
+
+def _picture(path: Path, title: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
 
 
 def _claims(lines: list[Row], quick: dict[str, Row]) -> str:
