@@ -349,7 +349,8 @@ def test_the_report_prefers_full_scale_and_shows_quick_beside_it(tmp_path):
         one = study(draw=draw, claims=(Claim("RS-02", lambda tables, v=value: v),))
         run_study(one, full=full, jobs=1, results=tmp_path, run=made_up)
     page = write_report(tmp_path).read_text()
-    assert page.count("data:image/png") == 1
+    assert page.count("data:image/png") == 2
+    assert page.index("data:image/png") < page.index("At quick scale</summary>")
     assert "full scale" in page
     assert "quick scale, 3" not in page
     assert '<td class="n">8.5</td><td class="n">1.25</td><td class="pass">pass</td>' in page
