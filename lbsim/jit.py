@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -42,7 +41,7 @@ def cache_folder() -> str:
         writable = os.access(beside, os.W_OK)
     except OSError:
         writable = False
-    root = beside if writable else Path(tempfile.gettempdir()) / f"lbsim-{os.getuid()}"
+    root = beside if writable else Path.home() / ".cache" / "lbsim"
     return str(root / name)
 
 
