@@ -129,7 +129,7 @@ def simpy_process_per_core(server: Server, packets: int, seed: int) -> Outcome:
 
 
 def simpy_bare(server: Server, packets: int, seed: int) -> Outcome:
-    """SimPy stripped to its event heap: two timeouts a packet and nothing else, rings as deques, draws in NumPy blocks.
+    """SimPy stripped to its event heap: two timeouts a packet, rings as deques, draws in NumPy blocks.
 
     The service of a ring's head is a bare timeout with a callback; a generator per core costs a fifth more.
     """
