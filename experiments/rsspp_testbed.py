@@ -40,7 +40,7 @@ TABLE = 512  # entries of the indirection table
 TICK = 100 * MS  # period of RSS++
 THRESHOLD = 0.02  # cores of imbalance that RSS++ leaves alone
 WINDOW = (5, 50)  # seconds of the trace that count
-TRACE_END = 57  # seconds of trace there are
+TRACE_END = 55  # seconds of trace there are
 
 # --- What a packet costs ---
 SATURATED = {400: 1460 * NS, 600: 2077 * NS}
