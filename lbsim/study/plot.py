@@ -121,8 +121,8 @@ def _legend(axes: Axes, series: Sequence[str]) -> None:
     entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label="simulated p25 to p75"))
     hollow = {"linestyle": "none", "markerfacecolor": "white"}
     entries.append(entry(Look("0.35", "o", ""), "published, p25 to p75", **hollow))
-    columns: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "columnspacing": 1.2}
-    axes.legend(handles=entries, fontsize="small", handlelength=3, **columns)  # above: it hides no point
+    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # hides no point
+    axes.legend(handles=entries, fontsize="small", handlelength=3, columnspacing=1.2, **above)
 
 
 def render(made: Figure, form: str) -> bytes:
