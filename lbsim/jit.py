@@ -66,6 +66,12 @@ def inlined(function: F) -> F:
     return _compile(function, inline="always")
 
 
+def transient(function: F) -> F:
+    """Compile a user's function: for this process only, and free to make arrays and lists."""
+    options: Any = {"_nrt": True}  # else it inherits the setting of the lean kernel that calls it
+    return cast(F, numba.njit(function, **options))
+
+
 def _compile(function: F, **options: Any) -> F:
     settings: Any = config
     before = settings.CACHE_DIR

@@ -117,15 +117,40 @@ def test_auto_says_which_kernel_it_took() -> None:
 
 def test_a_policy_numba_refuses_runs_in_the_reference_and_says_so() -> None:
     @lbsim.policy
-    def by_name(view: lbsim.View, unit: lbsim.Unit) -> int:
-        return len(str({unit.flow: view.n})) % view.n
+    def by_weight(view: lbsim.View, unit: lbsim.Unit) -> int:
+        return unit.hash.bit_count() % view.n
 
-    s = lbsim.override(scenario("rss"), {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "by_name"})
+    s = lbsim.override(scenario("rss"), {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "by_weight"})
     result = lbsim.run(s)
     assert result.engine.startswith("reference")
-    assert "by_name runs in the reference engine" in result.notices[0]
+    assert "by_weight runs in the reference engine" in result.notices[0]
+    assert "bit_count" in result.notices[0]  # the reason, not Numba's stage
     with pytest.raises(lbsim.ScenarioError, match="does not compile"):
         lbsim.run(s, "compiled")
+
+
+def test_a_policy_may_allocate() -> None:
+    @lbsim.policy
+    def best_of_three(view: lbsim.View, unit: lbsim.Unit) -> int:
+        places = [unit.hash % view.n, (unit.hash >> 8) % view.n, (unit.hash >> 16) % view.n]
+        lengths = np.array([view.queue[place] for place in places])
+        return places[lengths.argmin()]
+
+    s = lbsim.override(
+        scenario("rss"), {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "best_of_three"}
+    )
+    assert observed(lbsim.run(s, "compiled")) == observed(lbsim.run(s, "reference"))
+
+
+def test_a_policy_with_an_import_inside_runs_in_the_reference() -> None:
+    @lbsim.policy
+    def imports(view: lbsim.View, unit: lbsim.Unit) -> int:
+        import math
+
+        return math.gcd(unit.index, view.n) % view.n
+
+    s = lbsim.override(scenario("rss"), {"nic.dispatch.kind": "policy", "nic.dispatch.policy": "imports"})
+    assert lbsim.run(s).engine.startswith("reference")
 
 
 @pytest.mark.parametrize("engine", ["compiled", "reference"])

@@ -1,7 +1,8 @@
 """Policies: plain functions that pick one of n targets for a unit of work.
 
 A policy is written once and runs unchanged in the reference engine and, compiled by Numba, inside the
-kernel. Choosing a core at the NIC and choosing a server at a balancer are the same operation.
+kernel. Choosing a core at the NIC and choosing a server at a balancer are the same operation. For equal
+results use what NumPy and Numba define alike: `argmin` takes the first of equals in both, `argsort` any.
 """
 
 from __future__ import annotations

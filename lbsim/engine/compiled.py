@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import cast
 
-import numba
 import numpy as np
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from lbsim.balancer.policies import Unit, View
 from lbsim.engine import kernels
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Counters, Int64s, Progress, Tally, work_done
+from lbsim.jit import transient
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import PacketLog
 from lbsim.workload.packets import Packets
@@ -91,9 +90,10 @@ class CompiledPlane:
                     *self._state, m, c.choose, view, c.hashes,
                     p.time, p.flow, p.service, p.frame, base,
                 )  # fmt: skip
-            except NumbaError as error:
-                reason = next((line for line in str(error).splitlines() if line.strip()), "unknown")
-                raise PolicyError(reason.strip()) from error
+            except (NumbaError, UnsupportedBytecodeError) as error:
+                said = [line.strip() for line in str(error).splitlines() if line.strip()]
+                reasons = [line for line in said if not line.startswith("Failed in nopython mode")]
+                raise PolicyError((reasons or ["Numba gives no reason"])[0]) from error
             if lost >= 0:
                 raise ValueError(f"the policy sent packet {lost} to no core: it must return 0 .. {n - 1}")
         else:
@@ -147,8 +147,9 @@ class CompiledPlane:
         latency = Histogram(bins, self._sum["latency"], self._low if count else 0, self._high)
         log = None
         if self._arrivals is not None:
-            times, flows = np.concatenate([*self._arrivals, []]), np.concatenate([*self._flows, []])
-            log = PacketLog(times.astype(np.int64), flows.astype(np.int64), *self._state.log)
+            none = np.empty(0, np.int64)
+            times, flows = (np.concatenate([none, *parts]) for parts in (self._arrivals, self._flows))
+            log = PacketLog(times, flows, *self._state.log[:, : self._base])
         sums = self._sum
         return Tally(
             sums["offered"], sums["offered_bytes"], sums["dropped"], sums["dropped_bytes"],
@@ -156,16 +157,19 @@ class CompiledPlane:
         )  # fmt: skip
 
     def _grow(self, chunk: Packets) -> None:
-        """Make room in the packet log for a chunk."""
+        """Make room in the packet log, if one is kept, for a chunk."""
         if self._arrivals is None:
             return
         self._arrivals.append(chunk.time)
         self._flows.append(chunk.flow.astype(np.int64))
-        blank = np.full((2, len(chunk.time)), -1, np.int64)
-        self._state = self._state._replace(log=np.concatenate((self._state.log, blank), axis=1))
+        log, size = self._state.log, self._base + len(chunk.time)
+        if size > log.shape[1]:
+            larger = np.full((2, max(size, 2 * log.shape[1])), -1, np.int64)
+            larger[:, : log.shape[1]] = log
+            self._state = self._state._replace(log=larger)
 
 
 @lru_cache(maxsize=64)
 def compile_policy(choose: Callable[[View, Unit], int]) -> Callable[[View, Unit], int]:
     """Return a policy's function compiled by Numba; its types are checked when it first runs."""
-    return cast(Callable[[View, Unit], int], numba.njit(choose))
+    return transient(choose)
