@@ -99,8 +99,10 @@ def open_source(scenario: Scenario) -> Source:
             raise ScenarioError(
                 ['duration: missing, and this traffic never ends; set it, e.g. duration = "1s"']
             )
-        stretch = traffic.rate / pps if isinstance(scenario.arrivals, Recorded) else 1.0
-        end = round(traffic.length * stretch) + 1
+        if not traffic.rate > 0:
+            fix = 'set it, e.g. duration = "1s"'
+            raise ScenarioError([f"duration: missing, and the capture spans no time; {fix}"])
+        end = round(traffic.length * traffic.rate / pps) + 1
     if scenario.warmup >= end:
         raise ScenarioError(
             [f"warmup: {scenario.warmup} ps is not below the end of arrivals at {end} ps; shorten it"]
@@ -128,6 +130,9 @@ def _traffic(scenario: Scenario) -> Traffic:
 def _rate(scenario: Scenario, traffic: Traffic) -> float:
     """Return the mean packet rate that rate, load or speed asks for."""
     arrivals = scenario.arrivals
+    if isinstance(arrivals, Recorded) and not traffic.rate > 0:
+        problem = "recorded, but the capture spans no time; write poisson, deterministic or batched"
+        raise ScenarioError([f"arrivals.kind: {problem}"])
     if isinstance(arrivals.rate, Rate):
         return arrivals.rate.pps(traffic.mean_frame)
     if arrivals.load is not None:
