@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import captures
 import numpy as np
 import pytest
+from capture_oracle import FRAME, NOON
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lbsim
+from lbsim.engine.source import open_source
+from lbsim.nic import flow_hashes, parse_key
 from lbsim.scenario import (
     Batched,
     Cost,
@@ -237,3 +243,22 @@ def test_replications_of_campus_traffic_are_recordings_of_their_own() -> None:
     assert first is not None
     assert second is not None
     assert first.flow[:1000].tolist() != second.flow[:1000].tolist()
+
+
+def test_rss_sends_a_packet_where_hash_and_table_say() -> None:
+    s = scenario("rss")
+    log, source = lbsim.run(s).packets, open_source(s)
+    assert log is not None
+    hashes = flow_hashes(source.traffic.flows, parse_key("random:1"))
+    assert (log.core == hashes[log.flow] % 64 % 3).all()
+
+
+def test_a_capture_that_spans_no_time_is_refused_or_told_when(tmp_path: Path) -> None:
+    (tmp_path / "one.pcap").write_bytes(captures.pcap([captures.Packet.whole(NOON, FRAME)] * 2))
+    one = {"traffic": {"kind": "capture", "file": str(tmp_path / "one.pcap")}, "warmup": 0}
+    with pytest.raises(lbsim.ScenarioError, match=r"arrivals\.kind: recorded, but the capture spans no time"):
+        lbsim.run(scenario("rss", **one, arrivals={"kind": "recorded", "speed": 1.0}))
+    poisson = {**one, "arrivals": {"kind": "poisson", "rate": "1Mpps"}}
+    with pytest.raises(lbsim.ScenarioError, match="duration: missing, and the capture spans no time"):
+        lbsim.run(scenario("rss", **{**poisson, "duration": None}))
+    assert lbsim.run(scenario("rss", **poisson)).offered == 2
