@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import rsspp_testbed as rsspp
 from lbsim.metrics.result import Result
-from lbsim.study import Point, Study, Tables, plot
+from lbsim.study import Panel, Point, Study, Tables
 from lbsim.units import SECOND
 
 NAME = "rsspp-fig10a"
@@ -55,24 +54,11 @@ def gains(tables: Tables) -> pd.Series:
     return rates["RSS++"] / rates["RSS"]
 
 
-def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw throughput and the sum of core loads over the replay speed."""
-    figure, panels = plot.figure(2)
-    values = {"throughput_gbps": "throughput (Gb/s)", "load_sum": f"sum of core loads (of {CORES})"}
-    for axes, (y, ylabel) in zip(panels, values.items(), strict=True):
-        plot.compare(
-            axes,
-            table,
-            published,
-            x="replay_pct",
-            y=y,
-            series=SERIES,
-            xlabel="replay speed (% of real time)",
-            ylabel=ylabel,
-        )
-    panels[0].set_ylim(12, 24)  # the schemes differ by a few per cent
-    panels[1].set_ylim(2.8, 4.1)
-    return figure
+def panel(y: str, ylabel: str, ylim: tuple[float, float]) -> Panel:
+    """Return the panel of one quantity over the replay speed; its range, as the schemes differ by a few %."""
+    return Panel(
+        x="replay_pct", y=y, series=SERIES, xlabel="replay speed (% of real time)", ylabel=ylabel, ylim=ylim
+    )
 
 
 STUDY = Study(
@@ -90,5 +76,8 @@ STUDY = Study(
     claims=(rsspp.over_uneven_keys("RS-10", gains),),
     needs=("rsspp-fig12b",),
     published=rsspp.published(NAME),
-    draw=draw,
+    panels=(
+        panel("throughput_gbps", "throughput (Gb/s)", (12, 24)),
+        panel("load_sum", f"sum of core loads (of {CORES})", (2.8, 4.1)),
+    ),
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import rsspp_testbed as rsspp
 from experiments.rsspp_fig10a import CORES, DRAWS, SERIES
 from lbsim.metrics.result import Result
-from lbsim.study import Claim, Point, Study, Tables, plot
+from lbsim.study import Claim, Panel, Point, Study, Tables
 from lbsim.units import SECOND
 
 NAME = "rsspp-fig10b"
@@ -63,24 +62,6 @@ def share_dropped(tables: Tables) -> float:
     return float(100 * drops / offered)
 
 
-def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw the drop rate over the replay speed; the published spread is over seconds, ours over hash keys."""
-    figure, [axes] = plot.figure()
-    plot.compare(
-        axes,
-        table,
-        published,
-        x="replay_pct",
-        y="drops_kpps",
-        series=SERIES,
-        xlabel="replay speed (% of real time)",
-        ylabel="drops (thousand packets/s)",
-        log=True,
-    )
-    axes.set_xticks(SPEEDS)
-    return figure
-
-
 STUDY = Study(
     name=NAME,
     title="RSS++ Fig. 10b: drops at 120, 130 and 140 % replay, 4 cores",
@@ -95,5 +76,15 @@ STUDY = Study(
     measure=measure,
     claims=(*(ratio(speed) for speed in SPEEDS), Claim("RS-09-abs", share_dropped)),
     published=rsspp.published(NAME),
-    draw=draw,
+    panels=(
+        Panel(  # the published spread is over seconds, ours over hash keys
+            x="replay_pct",
+            y="drops_kpps",
+            series=SERIES,
+            xlabel="replay speed (% of real time)",
+            ylabel="drops (thousand packets/s)",
+            log=True,
+            xticks=SPEEDS,
+        ),
+    ),
 )

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import rsspp_testbed as rsspp
 from lbsim.metrics.result import Result
-from lbsim.study import Claim, Point, Study, Tables, plot
+from lbsim.study import Claim, Panel, Point, Study, Tables
 from lbsim.units import SECOND
 
 
@@ -59,7 +58,17 @@ def panel(
         measure=measure,
         claims=claims,
         published=rsspp.published(name),
-        draw=draw,
+        panels=(
+            Panel(  # one core alone is even by definition
+                x="cores",
+                y="imbalance_pct",
+                series=rsspp.SERIES,
+                xlabel="cores",
+                ylabel="imbalance of packets per core (%)",
+                log=True,
+                where="cores > 1",
+            ),
+        ),
     )
 
 
@@ -74,20 +83,3 @@ def measure(result: Result) -> dict[str, float]:
 def at_8_cores(tables: Tables, name: str, series: str) -> float:
     """Return the imbalance of a series at 8 cores in %, median over the hash keys."""
     return float(rsspp.by_key(tables[name], "imbalance_pct", "cores == 8")[series].median(skipna=False))
-
-
-def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw imbalance over cores; one core alone is even by definition."""
-    figure, [axes] = plot.figure()
-    plot.compare(
-        axes,
-        table.query("cores > 1"),
-        published.query("x > 1"),
-        x="cores",
-        y="imbalance_pct",
-        series=rsspp.SERIES,
-        xlabel="cores",
-        ylabel="imbalance of packets per core (%)",
-        log=True,
-    )
-    return figure

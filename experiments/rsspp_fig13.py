@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import rsspp_testbed as rsspp
 from lbsim.metrics.result import Result
 from lbsim.scenario import Rate
-from lbsim.study import Claim, Point, Study, Tables, plot
+from lbsim.study import Claim, Panel, Point, Study, Tables
 from lbsim.units import MS, SECOND
 
 NAME = "rsspp-fig13"
@@ -80,24 +79,6 @@ def full_ring(tables: Tables) -> float:
     return float(rsspp.by_key(tables[NAME], "p95_us", "load_gbps == 34")["RSS"].median() / 1e3)
 
 
-def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw p95 latency over offered load."""
-    figure, [axes] = plot.figure()
-    plot.compare(
-        axes,
-        table,
-        published,
-        x="load_gbps",
-        y="p95_us",
-        series=rsspp.SERIES,
-        xlabel="offered load (Gb/s)",
-        ylabel="p95 latency (µs)",
-        log=True,
-    )
-    axes.axhline(KNEE_US, color="0.5", linewidth=0.8, linestyle=":")
-    return figure
-
-
 STUDY = Study(
     name=NAME,
     title="RSS++ Fig. 13: p95 latency over offered load, 8 cores",
@@ -119,5 +100,15 @@ STUDY = Study(
     ),
     needs=("rsspp-fig12b",),
     published=rsspp.published(NAME),
-    draw=draw,
+    panels=(
+        Panel(
+            x="load_gbps",
+            y="p95_us",
+            series=rsspp.SERIES,
+            xlabel="offered load (Gb/s)",
+            ylabel="p95 latency (µs)",
+            log=True,
+            rule=KNEE_US,
+        ),
+    ),
 )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import rsspp_testbed as rsspp
 from lbsim.metrics.result import Result
-from lbsim.study import Claim, Point, Study, Tables, plot
+from lbsim.study import Claim, Panel, Point, Study, Tables
 from lbsim.units import MS, SECOND
 
 NAME = "rsspp-fig14"
@@ -55,22 +54,6 @@ def five_cores(tables: Tables) -> float:
     return float((rates["RSS++"] / rates["RSS"]).median(skipna=False))
 
 
-def draw(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw throughput over cores."""
-    figure, [axes] = plot.figure()
-    plot.compare(
-        axes,
-        table,
-        published,
-        x="cores",
-        y="throughput_gbps",
-        series=rsspp.SERIES,
-        xlabel="cores at 1 GHz",
-        ylabel="throughput (Gb/s)",
-    )
-    return figure
-
-
 STUDY = Study(
     name=NAME,
     title="RSS++ Fig. 14: throughput over slow cores",
@@ -85,5 +68,13 @@ STUDY = Study(
     measure=measure,
     claims=(Claim("RS-19", one_core), Claim("RS-20", five_cores)),
     published=rsspp.published(NAME),
-    draw=draw,
+    panels=(
+        Panel(
+            x="cores",
+            y="throughput_gbps",
+            series=rsspp.SERIES,
+            xlabel="cores at 1 GHz",
+            ylabel="throughput (Gb/s)",
+        ),
+    ),
 )

@@ -25,6 +25,7 @@ WIRE_OVERHEAD: Final = 24
 TIMES: Final = {"ps": PS, "ns": NS, "us": US, "µs": US, "ms": MS, "s": SECOND, "min": 60 * SECOND}
 _PACKET_RATES: Final = {"pps": 1, "kpps": 10**3, "Mpps": 10**6, "Gpps": 10**9}
 _BIT_RATES: Final = {"bps": 1, "kbps": 10**3, "Mbps": 10**6, "Gbps": 10**9}
+_MULTIPLES: Final = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 _CLOCKS: Final = {"Hz": 1, "kHz": 10**3, "MHz": 10**6, "GHz": 10**9}
 # Exponents of at most three digits: an exact fraction of "1e999999999s" would fill the memory.
 _NUMBER: Final = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*([A-Za-zµ]+)", re.ASCII)
@@ -123,3 +124,27 @@ def format_clock(hertz: float) -> str:
 def wire_bits(frame: float) -> float:
     """Return the bits a frame of `frame` bytes (without FCS) occupies on the link."""
     return (frame + WIRE_OVERHEAD) * 8
+
+
+def short(value: float) -> str:
+    """Return a count in at most six places.
+
+    >>> short(12_345_678)
+    '12.3 M'
+    """
+    rounded = float(f"{value:.3g}")
+    scale, suffix = next(((k, s) for k, s in _MULTIPLES if abs(rounded) >= k), (1.0, ""))
+    return f"{rounded / scale:.3g}{suffix}"
+
+
+def span(seconds: float) -> str:
+    """Return a time for people: 42 s, 3:24, 1:02:03.
+
+    >>> span(204)
+    '3:24'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"

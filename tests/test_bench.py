@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lbsim.bench import fed, memory
+from lbsim.bench import fed, memory, points
 from lbsim.bench.peers import PEERS, Outcome, Server
 from lbsim.bench.rounds import Engine, Plan, race
 from lbsim.bench.server import SCENARIO, run_lbsim, the_server
@@ -125,6 +125,7 @@ def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
         *(peer.name for peer in PEERS),
     ]
     assert [e for c, e in names if c == "trace-fed rss++"] == ["lbsim compiled", "simpy process per packet"]
+    assert [e for c, e in names if c == "sweep of two points"] == list(points.WAYS)
     assert [e for c, e in names if c == "memory"] == ["lbsim compiled, 1e4 packets"]
     assert all(row["agrees"] for row in rows if row["ratio"] is not None)
 

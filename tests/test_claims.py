@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from experiments import ALL, rsspp_testbed
 from experiments.rsspp_fig13 import knee
+from lbsim.scenario import override
 from lbsim.study import Claim, scorecard, scorecard_table, store
-from lbsim.study.claims import judge, targets
+from lbsim.study.claims import Target, judge, targets
 
 RSS_STEP = {
     *("RS-01", "RS-02", "RS-03", "RS-04", "RS-05", "RS-06", "RS-07", "RS-09-120", "RS-09-130", "RS-09-140"),
@@ -128,13 +129,12 @@ def test_studies_come_after_those_they_need():
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_point_is_a_valid_scenario_with_its_own_labels(full):
-    from lbsim.study.study import _scenarios
-
     for study in ALL:
         points = study.points(full)
         labels = [tuple(point.labels.items()) for point in points]
         assert len(set(labels)) == len(labels)
-        scenarios = _scenarios(study, points[:: 1 if full is False else 7])
+        chosen = points[:: 7 if full else 1]
+        scenarios = [override(study.base, point.overrides) for point in chosen]
         assert all(s.server.stalls == rsspp_testbed.STALLS for s in scenarios)
 
 
@@ -192,3 +192,38 @@ def test_no_uneven_key_no_value():
 def test_one_key_without_a_value_spoils_the_median():
     claim = rsspp_testbed.over_uneven_keys("RS-10", lambda tables: tables["gains"])
     assert judge(claim, uneven_tables([50, 60], [1.05, math.nan]), "full")["verdict"] == "fail"
+
+
+# --- claims of a study of one's own ---
+
+OWN = Target("MY-1", "mine", "my-study", "RSS++ is as fast", 1.0, 0.9, 1.1, "ratio", "a guess")
+
+
+def test_a_study_may_bring_its_own_target(tmp_path):
+    line = judge(Claim("MY-1", lambda tables: 1.05, target=OWN), {}, "full")
+    assert (line["verdict"], line["low"], line["high"]) == ("pass", 0.9, 1.1)
+    keep(tmp_path, "full", [line, given_value(8.5)])
+    assert [row["id"] for row in scorecard(tmp_path)] == ["RS-02", "MY-1"]
+    assert scorecard(tmp_path)[1] == line
+
+
+def test_a_verdict_in_a_file_is_judged_anew(tmp_path):
+    line = judge(Claim("MY-1", lambda tables: 2, target=OWN), {}, "full")
+    keep(tmp_path, "full", [{**line, "verdict": "pass"}])
+    assert scorecard(tmp_path)[0]["verdict"] == "fail"
+
+
+def test_nobody_loosens_a_published_target(tmp_path):
+    loose = targets()["RS-02"]._replace(high=1e9)
+    with pytest.raises(ValueError, match=r"RS-02.*targets\.csv"):
+        judge(Claim("RS-02", lambda tables: 1, target=loose), {}, "full")
+    keep(tmp_path, "full", [{**given_value(100), "high": 1e9, "verdict": "pass"}])
+    assert scorecard(tmp_path)[0]["verdict"] == "fail"
+
+
+def test_an_own_claim_needs_every_field_of_its_target(tmp_path):
+    line = judge(Claim("MY-1", lambda tables: 1, target=OWN), {}, "full")
+    del line["low"]
+    keep(tmp_path, "full", [line])
+    with pytest.raises(ValueError, match="cannot be read"):
+        scorecard(tmp_path)

@@ -1,3 +1,6 @@
+import json
+import math
+from dataclasses import replace
 from itertools import combinations
 
 import matplotlib as mpl
@@ -22,12 +25,13 @@ PUBLISHED = pd.DataFrame(
 )
 
 
+PANEL = plot.Panel(x="x", y="y", series=("A", "B"), xlabel="x (unit)", ylabel="y (unit)")
+
+
 def drawn(**changes):
     with plot.style():
-        figure, [axes] = plot.figure()
-        texts = {"xlabel": "x (unit)", "ylabel": "y (unit)"}
-        plot.compare(axes, TABLE, PUBLISHED, x="x", y="y", series=("A", "B"), **texts, **changes)
-    return figure, axes
+        figure = plot.draw([replace(PANEL, **changes)], TABLE, PUBLISHED)
+    return figure, figure.axes[0]
 
 
 def lines(axes):
@@ -68,7 +72,7 @@ def test_axes_are_labelled_and_the_legend_names_all():
     assert [t.get_text() for t in axes.get_legend().get_texts()] == [
         "A",
         "B",
-        "simulated p25 to p75",
+        "simulated, p25 to p75",
         "published, p25 to p75",
     ]
 
@@ -92,7 +96,7 @@ def test_settings_of_the_caller_stay():
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("study", [s for s in ALL if s.draw], ids=lambda s: s.name)
+@pytest.mark.parametrize("study", [s for s in ALL if s.panels], ids=lambda s: s.name)
 def test_every_study_draws_its_published_points(study):
     published = pd.read_csv(study.published, comment="#")
     first = study.published.read_text().splitlines()[0]
@@ -101,10 +105,47 @@ def test_every_study_draws_its_published_points(study):
     names = set(published["metric"])
     table = pd.DataFrame(rows).assign(**{name: np.arange(1.0, len(rows) + 1) for name in names})
     with plot.style():
-        figure = study.draw(table, published)
+        figure = plot.draw(study.panels, table, published)
     for axes in figure.axes:
         assert axes.get_xlabel()
         assert axes.get_ylabel()
         hollow = [x for x in axes.lines if x.get_markerfacecolor() == "white" and len(x.get_xdata())]
         assert len(hollow) == published["series"].nunique()
     assert plot.render(figure, "png").startswith(b"\x89PNG")
+
+
+def test_chart_data_tell_what_is_drawn():
+    [chart] = plot.chart_data([replace(PANEL, log=True, rule=3, xticks=(1, 4))], TABLE, PUBLISHED)
+    assert json.loads(json.dumps(chart)) == chart
+    assert (chart["x"], chart["y"], chart["log"], chart["rule"], chart["xticks"]) == (
+        "x",
+        "y",
+        True,
+        3,
+        [1, 4],
+    )
+    a, b = chart["series"]
+    assert (a["name"], a["marker"], a["dashes"]) == ("A", "o", [])
+    assert b["dashes"] == [5, 1.5]
+    assert a["points"] == [[1, 3, 2, 4, 5], [2, 6, 4, 8, 5], [4, 12, 8, 16, 5]]
+    assert a["published"] == [[2, 5.5, 5, 7]]
+    assert b["published"] == []
+
+
+def test_a_panel_may_leave_rows_out_and_show_intervals():
+    panel = replace(PANEL, where="x > 1", band="interval")
+    assert list(plot.curves(panel, TABLE)["A"].index) == [2, 4]
+    middle, low, high, n = plot.curves(panel, TABLE)["A"].loc[2]
+    assert (middle, n) == (6, 5)
+    t = 2.7764451051977987  # of 4 degrees of freedom
+    assert high - 6 == pytest.approx(6 - low) == pytest.approx(t * math.sqrt(10) / math.sqrt(5))
+    assert list(plot.published_points(replace(PANEL, where="x > 2"), PUBLISHED)["A"].index) == []
+    [chart] = plot.chart_data([panel], TABLE.assign(y=TABLE["y"].where(TABLE["x"] != 2)), pd.DataFrame())
+    assert chart["band"] == "95 % interval"
+    assert chart["series"][0]["points"][0] == [2, None, None, None, 0]
+
+
+def test_published_data_are_named_only_where_there_are_any():
+    with plot.style():
+        axes = plot.draw([PANEL], TABLE, pd.DataFrame()).axes[0]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["A", "B", "simulated, p25 to p75"]

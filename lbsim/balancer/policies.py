@@ -7,7 +7,9 @@ results use what NumPy and Numba define alike: `argmin` takes the first of equal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,6 +50,7 @@ class Policy:
 
 
 _REGISTRY: dict[str, Policy] = {}
+_CARRIED: ContextVar[Policy | None] = ContextVar("carried", default=None)
 
 
 def policy(
@@ -73,8 +76,19 @@ def policy(
 
 
 def policies() -> dict[str, Policy]:
-    """Return all registered policies by name."""
-    return dict(_REGISTRY)
+    """Return all registered policies by name, and before them one that is carried."""
+    policy = _CARRIED.get()
+    return {**_REGISTRY, policy.name: policy} if policy else dict(_REGISTRY)
+
+
+@contextmanager
+def carried(policy: Policy | None) -> Iterator[None]:
+    """Let scenarios name a policy that came from another process, in this thread alone; None: nothing."""
+    token = _CARRIED.set(policy)
+    try:
+        yield
+    finally:
+        _CARRIED.reset(token)
 
 
 @kernel

@@ -15,7 +15,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
-from lbsim.bench import fed, memory
+from lbsim.bench import fed, memory, points
 from lbsim.bench.peers import PEERS, Outcome, Peer
 from lbsim.bench.server import run_lbsim, the_server
 from lbsim.workload.packets import Packets
@@ -59,7 +59,7 @@ def bench(quick: bool = False, say: Say = lambda _: None) -> list[Row]:
     row's own. Both are None for a peer that is not installed.
     """
     plan = QUICK if quick else FULL
-    return [*rss_8_cores(plan, say), *trace_fed(plan, say), *memory_rows(plan, say)]
+    return [*rss_8_cores(plan, say), *trace_fed(plan, say), *sweep(plan, say), *memory_rows(plan, say)]
 
 
 def rss_8_cores(plan: Plan, say: Say) -> list[Row]:
@@ -94,6 +94,15 @@ def trace_fed(plan: Plan, say: Say) -> list[Row]:
     agree = all(one.moves == seen[0].moves and one.outcome.mean == seen[0].outcome.mean for one in seen)
     engines = [Engine(name, partial(run, way), fed.LONGEST) for name, way in ways.items()]
     return [{**row, "agrees": agree} for row in race("trace-fed rss++", engines, plan, say)]
+
+
+def sweep(plan: Plan, say: Say) -> list[Row]:
+    """Race two points on two processes against one; the truth is that both yield the same packets."""
+    ways = {name: partial(points.two_points, way) for name, way in points.WAYS.items()}
+    seen = {way(200_000, 1) for way in ways.values()}
+    engines = [Engine(name, way) for name, way in ways.items()]
+    longer = plan._replace(seconds=3 * plan.seconds)  # starting a point takes some ms
+    return [{**row, "agrees": len(seen) == 1} for row in race("sweep of two points", engines, longer, say)]
 
 
 def memory_rows(plan: Plan, say: Say) -> list[Row]:

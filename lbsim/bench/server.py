@@ -33,11 +33,15 @@ def the_server(seed: int) -> Server:
     return Server(cores.tolist(), s.server.cores, s.arrivals.load, s.server.ring)
 
 
+def lasting(scenario: Scenario, packets: float) -> Scenario:
+    """Return a scenario of a given load as long as about so many packets take."""
+    assert scenario.arrivals.load is not None
+    duration = round(packets * SECOND / scenario.server.capacity() / scenario.arrivals.load)
+    return override(scenario, {"duration": max(1, duration)})
+
+
 def run_lbsim(engine: Engine, packets: int, seed: int) -> Outcome:
     """Run replication `seed` for about so many packets."""
-    s = SCENARIO
-    assert s.arrivals.load is not None
-    duration = max(1, round(packets * SECOND / s.server.capacity() / s.arrivals.load))
-    result = run(override(s, {"duration": duration, "replication": seed}), engine)
+    result = run(override(lasting(SCENARIO, packets), {"replication": seed}), engine)
     latency = result.latency
     return Outcome(result.offered, latency.mean / US, latency.quantile(0.99) / US, result.drop_share)

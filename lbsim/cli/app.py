@@ -16,12 +16,6 @@ BAD_INPUT: Final = 2
 POINTS_FAILED: Final = 3
 INTERRUPTED: Final = 130
 
-RESUME: Final = {
-    "figures": "finished points are kept: the same command again resumes",
-    "scorecard": "finished points are kept: the same command again resumes",
-}
-
-
 PLAIN: Final = {"µ": "u", "±": "+-", "–": "-", "−": "-", "─": "-", "…": "..."}
 
 
@@ -32,9 +26,8 @@ class Commands(TyperGroup):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            hint = RESUME.get(str(ctx.invoked_subcommand), "nothing was saved")
-            _stop(f"interrupted; {hint}", INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            _stop(str(interrupt) or "interrupted; nothing was saved", INTERRUPTED)
         except BrokenPipeError:  # the reader of our output has seen enough
             raise
         except OSError as error:
@@ -69,6 +62,22 @@ Results = Annotated[Path, typer.Option(help="Folder of the results.", metavar="D
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Full = Annotated[bool, typer.Option("--full", help="Full scale, as published; quick scale without.")]
 Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes; one per core unless given.")]
+Where = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="WHERE",
+        help="loky (processes here), inline, dask (a cluster here) or tcp://HOST:PORT (one that runs).",
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Compute every point again.")]
+Limit = Annotated[
+    str | None, typer.Option("--limit-time", metavar="TIME", help="Start no point after this long, e.g. 10m.")
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="TIME", help="Give a point up after this long; 1h unless given."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -140,12 +149,39 @@ def figures(
     ] = None,
     full: Full = False,
     jobs: Jobs = None,
+    executor: Where = "loky",
+    fresh: Fresh = False,
+    limit_time: Limit = None,
+    timeout: Timeout = None,
     results: Results = Path("results"),
 ) -> None:
     """Reproduce published figures; finished points are not computed again."""
-    from lbsim.cli.studies import figures_command
+    from lbsim.cli.studies import execution_of, figures_command
 
-    raise typer.Exit(figures_command(names or [], full, jobs, results))
+    execution = execution_of(executor, jobs, fresh, limit_time, timeout)
+    raise typer.Exit(figures_command(names or [], full, execution, results))
+
+
+@app.command()
+def sweep(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What to vary, and how often.")],
+    jobs: Jobs = None,
+    executor: Where = "loky",
+    fresh: Fresh = False,
+    limit_time: Limit = None,
+    timeout: Timeout = None,
+    replications: Annotated[
+        int | None, typer.Option(min=1, max=10_000, metavar="N", help="Instead of the study's own number.")
+    ] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Vary the fields of a scenario; finished points are not computed again."""
+    from lbsim.cli.studies import execution_of
+    from lbsim.cli.sweep import sweep_command
+
+    execution = execution_of(executor, jobs, fresh, limit_time, timeout)
+    raise typer.Exit(sweep_command(study, execution, replications, results, as_json))
 
 
 @app.command()
@@ -153,12 +189,14 @@ def scorecard(
     as_json: Json = False,
     full: Annotated[bool, typer.Option("--full", help="Compute every figure at full scale first.")] = False,
     jobs: Jobs = None,
+    executor: Where = "loky",
     results: Results = Path("results"),
 ) -> None:
     """Judge every claim whose results exist; exit code 1 when one fails."""
-    from lbsim.cli.studies import scorecard_command
+    from lbsim.cli.studies import execution_of, scorecard_command
 
-    raise typer.Exit(scorecard_command(as_json, full, jobs, results))
+    execution = execution_of(executor, jobs) if full else None
+    raise typer.Exit(scorecard_command(as_json, execution, results))
 
 
 @app.command()

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from lbsim.bench import Row, bench
 from lbsim.cli.app import CLAIM_FAILED
-from lbsim.cli.show import bar, number, short
+from lbsim.cli.show import bar, number
+from lbsim.units import short
 
 WIDTH = 16
 
@@ -33,7 +34,7 @@ def bench_command(quick: bool, as_json: bool) -> int:
             out.print(_memory(lines) if case == "memory" else _race(lines, out.options.ascii_only))
             out.print()
         out.print(
-            "agrees: mean within 4 standard errors of the formula; trace-fed: to the last ps", style="dim"
+            "agrees: mean within 4 standard errors of the formula; trace-fed and sweep: to the last ps", style="dim"
         )
     return CLAIM_FAILED if any(row["agrees"] is False for row in rows) else 0
 

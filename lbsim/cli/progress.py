@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from lbsim.cli.show import short
+from lbsim.units import short
 
 PATIENCE: Final = 2.0  # s before anything is shown
 LINE_EVERY: Final = 10.0  # s between lines where there is no terminal
@@ -47,7 +47,7 @@ class RunProgress:
         if elapsed < PATIENCE:
             return
         rate = f"{short((packets - self.began[1]) / elapsed)} packets/s"
-        if self.console.is_terminal:
+        if self.console.is_interactive:
             if self.bar is None:
                 self.bar = self._start()
             self.bar.update(self.task, completed=share, rate=rate)
@@ -59,7 +59,7 @@ class RunProgress:
     def _start(self) -> Progress:
         bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
             TextColumn("{task.percentage:.0f} %  {task.fields[rate]}"),
             TimeRemainingColumn(compact=True),
             console=self.console,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
 from lbsim.metrics.result import Result
-from lbsim.units import US
+from lbsim.units import US, short
 
 Variants = Mapping[str, Sequence[Result]]
 """Label -> one result per replication."""
@@ -172,11 +172,3 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
     whole = int(filled)
     part = EIGHTHS[int((filled - whole) * 8)] if whole < width else ""
     return ("█" * whole + part.strip()).ljust(width)
-
-
-def short(value: float) -> str:
-    """Return a count in at most six places: 950, 12.3 k, 6.4 M, 1.2 G."""
-    for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= scale:
-            return f"{value / scale:.3g} {letter}"
-    return f"{value:.3g}"

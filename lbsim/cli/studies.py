@@ -9,31 +9,53 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from lbsim.cli.app import CLAIM_FAILED, POINTS_FAILED
-from lbsim.study import Ran, figures, scorecard, scorecard_table, write_report
+from lbsim.cli.app import CLAIM_FAILED, INTERRUPTED, POINTS_FAILED
+from lbsim.scenario import ScenarioError
+from lbsim.study import Execution, Ran, figures, open_watch, scorecard, scorecard_table, write_report
+from lbsim.units import parse_quantity
 
 SCORECARD = ("id", "figure", "quantity", "published", "low", "high", "simulated", "verdict")
 """What --json tells of a claim."""
 
 
-def figures_command(names: Sequence[str], full: bool, jobs: int | None, results: Path) -> int:
+REAL_TIMES = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}  # in s
+
+
+def execution_of(
+    executor: str,
+    jobs: int | None,
+    fresh: bool = False,
+    limit_time: str | None = None,
+    timeout: str | None = None,
+) -> Execution:
+    """Return how points are to be computed; raises ScenarioError for a time that is none."""
+    given = {"limit_time": _seconds("--limit-time", limit_time), "timeout": _seconds("--timeout", timeout)}
+    return Execution(
+        executor=executor, jobs=jobs, fresh=fresh, **{name: s for name, s in given.items() if s is not None}
+    )
+
+
+def figures_command(names: Sequence[str], full: bool, execution: Execution, results: Path) -> int:
     """Run figures, write the report, and return the exit code."""
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    ran = _run(names, full, jobs, results, err)
+    ran = _run(names, full, execution, results, err)
     for study in ran:
         passed = sum(line["verdict"] == "pass" for line in study.claims)
         claims = f"{passed} of {len(study.claims)} claims hold" if study.claims else "no claims"
-        out.print(
-            f"{study.name:24} {claims}" + (f", {len(study.failed)} points FAILED" if study.failed else "")
-        )
+        failed = f", {len(study.failed)} points FAILED" if study.failed else ""
+        left = f", {study.left} points left" if study.left else ""
+        out.print(f"{study.name:24} {claims}{failed}{left}")
     out.print(f"report: {write_report(results)}")
     return _code(ran, err)
 
 
-def scorecard_command(as_json: bool, full: bool, jobs: int | None, results: Path) -> int:
-    """Print the verdicts, after computing every figure if `full`, and return the exit code."""
+def scorecard_command(as_json: bool, execution: Execution | None, results: Path) -> int:
+    """Print the verdicts, after computing every figure at full scale if there is an execution for it.
+
+    Returns the exit code.
+    """
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    code = _code(_run((), True, jobs, results, err), err) if full else 0
+    code = _code(_run((), True, execution, results, err), err) if execution else 0
     lines = scorecard(results)
     if as_json:
         typer.echo(
@@ -50,15 +72,36 @@ def scorecard_command(as_json: bool, full: bool, jobs: int | None, results: Path
     return code or (CLAIM_FAILED if any(line["verdict"] != "pass" for line in lines) else 0)
 
 
-def _run(names: Sequence[str], full: bool, jobs: int | None, results: Path, err: Console) -> list[Ran]:
+def _run(names: Sequence[str], full: bool, execution: Execution, results: Path, err: Console) -> list[Ran]:
     from experiments import ALL
 
-    return figures(list(names) or None, studies=ALL, full=full, jobs=jobs, results=results, console=err)
+    with open_watch(err) as watch:
+        return figures(
+            list(names) or None, studies=ALL, full=full, results=results, execution=execution, watch=watch
+        )
 
 
 def _code(ran: Sequence[Ran], err: Console) -> int:
-    """Return the exit code of points that failed, naming each."""
+    """Return the exit code of points that failed or were left, naming each that failed."""
     for study in ran:
         for reason in study.failed:
             err.print(f"{study.name}: {reason}", markup=False)
-    return POINTS_FAILED if any(study.failed for study in ran) else 0
+    if any(study.failed for study in ran):
+        return POINTS_FAILED
+    if any(study.left for study in ran):
+        err.print("the time is up; finished points are kept: the same command again resumes")
+        return INTERRUPTED
+    return 0
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    """Return the seconds of real time that an option gives."""
+    if text is None:
+        return None
+    try:
+        seconds = float(parse_quantity(text, REAL_TIMES, "time")[0])
+    except ValueError as error:
+        raise ScenarioError([f"{option}: {error}, e.g. 10m"]) from None
+    if seconds <= 0:
+        raise ScenarioError([f"{option}: {text} is over before it begins; give a time above 0, e.g. 10m"])
+    return seconds

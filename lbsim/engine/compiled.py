@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any, cast
 
+import numba
 import numpy as np
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
@@ -86,7 +88,7 @@ class CompiledPlane:
             c, n = self._choice, len(self._state.cores)
             view = View(n, 0, np.zeros(n, np.int64), c.state, c.seed)
             try:
-                lost = kernels.choose_and_poll(
+                lost = choose_and_poll()(
                     *self._state, m, c.choose, view, c.hashes,
                     p.time, p.flow, p.service, p.frame, base,
                 )  # fmt: skip
@@ -167,6 +169,18 @@ class CompiledPlane:
             larger = np.full((2, max(size, 2 * log.shape[1])), -1, np.int64)
             larger[:, : log.shape[1]] = log
             self._state = self._state._replace(log=larger)
+
+
+@cache
+def choose_and_poll() -> Callable[..., int]:
+    """Return the kernel in which policies run, compiled for this process only.
+
+    On disk, Numba would keep each policy it was specialised for beside the machine code, find none again
+    (a policy is another object in every process), and need the module of every one to read any of them.
+    """
+    plain: Any = kernels.choose_and_poll
+    options: Any = {"nogil": True, "_nrt": False}
+    return cast(Callable[..., int], numba.njit(plain.py_func, **options))
 
 
 @lru_cache(maxsize=64)

@@ -1,8 +1,18 @@
-"""What is measured: histograms, counters, series, intervals."""
+"""What is measured: histograms, counters, series, intervals, and whether a run was long enough."""
 
+from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.histogram import Histogram
-from lbsim.metrics.intervals import Interval, mean_interval, median_interval, paired_interval
+from lbsim.metrics.intervals import (
+    Interval,
+    mean_interval,
+    median_interval,
+    more_replications,
+    paired_interval,
+    quantile_interval,
+    relative_half_width,
+)
 from lbsim.metrics.result import PacketLog, Result, Samples
+from lbsim.metrics.warmup import Truncation, mser5
 
 __all__ = [
     "Histogram",
@@ -10,7 +20,13 @@ __all__ = [
     "PacketLog",
     "Result",
     "Samples",
+    "Truncation",
     "mean_interval",
     "median_interval",
+    "more_replications",
+    "mser5",
     "paired_interval",
+    "quantile_interval",
+    "relative_half_width",
+    "too_short",
 ]

@@ -1,7 +1,8 @@
-"""Claims: machine-checked sentences about a figure, each with bounds that only `targets.csv` may set.
+"""Claims: machine-checked sentences about a figure, each with bounds that were fixed beforehand.
 
 A claim computes one number from the tables of the studies; the number is accepted when it lies within the
-bounds of its target. A claim that cannot be computed fails with the reason: it is never dropped.
+bounds of its target. The targets of published figures stand in `targets.csv` and nowhere else; a study of
+one's own brings its own. A claim that cannot be computed fails with the reason: it is never dropped.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ TARGETS = Path(__file__).with_name("targets.csv")
 
 
 class Target(NamedTuple):
-    """What one claim is measured against."""
+    """What one claim is measured against: a sentence about a quantity, and the range that is accepted."""
 
     id: str
-    system: str
-    figure: str
-    quantity: str
-    published: float
+    system: str  # whose claim it is: RSS++, Cheetah ..., or your own
+    figure: str  # the study that shows it
+    quantity: str  # the sentence
+    published: float  # the measured or derived value
     low: float
     high: float
     unit: str
@@ -48,12 +49,17 @@ class Claim:
     """How to compute the number that target `id` judges.
 
     `value` reads the tables of its own study and of the studies that study needs; `beside` gives text that
-    has to stand next to the number, e.g. the values of all hash keys behind a median.
+    has to stand next to the number, e.g. the values of all hash keys behind a median. `target` is needed
+    where `targets.csv` has none of that id.
+
+    >>> even = Target("MY-1", "mine", "my-sweep", "RSS++ is no slower", 1.0, 0.9, 1.0, "ratio", "a guess")
+    >>> claim = Claim("MY-1", lambda tables: tables["my-sweep"]["ratio"].median(), target=even)
     """
 
     id: str
     value: Callable[[Tables], float]
     beside: Callable[[Tables], str] | None = None
+    target: Target | None = None
 
 
 @cache
@@ -65,10 +71,11 @@ def targets() -> dict[str, Target]:
 
 
 def judge(claim: Claim, tables: Tables, scale: str, missing: str = "") -> Row:
-    """Return the scorecard line of one claim; raises ValueError when no target has its id.
+    """Return the scorecard line of one claim; raises ValueError when it has no target, or two.
 
     `missing` says which points have no result; it stands in the note.
     """
+    target = _target_of(claim)
     value: float | None = None
     try:
         number = float(claim.value(tables))
@@ -79,18 +86,19 @@ def judge(claim: Claim, tables: Tables, scale: str, missing: str = "") -> Row:
             note = f"not computed: the value is {number}; {note}"
     except Exception as error:  # whatever goes wrong inside a claim is that claim's failure, shown as such
         note = f"not computed: {type(error).__name__}: {error}"
-    return _line(claim.id, value, scale, "; ".join(part for part in (note, missing) if part))
+    return _line(target, value, scale, "; ".join(part for part in (note, missing) if part))
 
 
 def scorecard(results: Path) -> list[Row]:
     """Return one line per claim whose results exist under `results`, in the order of the targets.
 
     Full-scale results stand in `results/<figure>`, quick ones in `results/quick/<figure>`; where a claim has
-    both, the full one counts. Bounds and verdicts come from the targets, only the simulated number from the
-    files. Raises ValueError when a claims file cannot be read.
+    both, the full one counts. Bounds come from `targets.csv` wherever it has the id, and every verdict is
+    judged anew: of such a claim only the simulated number is taken from the files. Raises ValueError when a
+    claims file cannot be read.
     """
     lines = {row["id"]: row for scale in ("quick", "full") for row in claims_of(results, scale)}
-    return [lines[id_] for id_ in targets() if id_ in lines]
+    return [lines[id_] for id_ in dict.fromkeys([*targets(), *lines]) if id_ in lines]
 
 
 def claims_of(results: Path, scale: str) -> list[Row]:
@@ -133,15 +141,27 @@ def simulated(line: Row) -> str:
     return "–" if line["simulated"] is None else f"{line['simulated']:.4g}"
 
 
-def _line(id_: str, value: float | None, scale: str, note: str) -> Row:
-    if id_ not in targets():
-        raise ValueError(f"claim {id_!r} has no target: use an id of {TARGETS.name}")
-    t = targets()[id_]
+def _target_of(claim: Claim) -> Target:
+    known = targets().get(claim.id)
+    if known is None and claim.target is None:
+        raise ValueError(
+            f"claim {claim.id!r} has no target: use an id of {TARGETS.name}, or give it a target"
+        )
+    if known is not None and claim.target not in (None, known):
+        raise ValueError(
+            f"claim {claim.id!r} has its target in {TARGETS.name}: choose another id for your own"
+        )
+    return known or claim.target  # type: ignore[return-value]  # one of them is there
+
+
+def _line(t: Target, value: float | None, scale: str, note: str) -> Row:
     return {
         "id": t.id,
+        "system": t.system,
         "figure": t.figure,
         "quantity": t.quantity,
         "unit": t.unit,
+        "source": t.source,
         "published": t.published,
         "low": t.low,
         "high": t.high,
@@ -154,9 +174,16 @@ def _line(id_: str, value: float | None, scale: str, note: str) -> Row:
 
 def _read(file: Path, scale: str) -> list[Row]:
     try:
-        return [_line(r["id"], r["simulated"], scale, r["note"]) for r in json.loads(file.read_text("utf-8"))]
+        rows = json.loads(file.read_text("utf-8"))
+        return [_line(_target_in(r), r["simulated"], scale, r["note"]) for r in rows]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} cannot be read ({error}): run its figure again") from error
+
+
+def _target_in(row: Row) -> Target:
+    """Return the target of a line of a claims file: that of `targets.csv`, else the one it holds itself."""
+    known = targets().get(row["id"])
+    return known or Target(**{name: row[name] for name in Target._fields})
 
 
 def _target(row: dict[str, str]) -> Target:

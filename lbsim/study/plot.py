@@ -6,10 +6,12 @@ and dashes, so figures work in grey. The same data gives the same bytes: no date
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
@@ -18,6 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+
+from lbsim.metrics.intervals import mean_interval
 
 
 class Look(NamedTuple):
@@ -68,61 +72,155 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(panels: int = 1, height: float = 3.4) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `panels` axes side by side, 5.2 inches wide each."""
-    made = Figure(figsize=(5.2 * panels, height))
-    FigureCanvasAgg(made)
-    return made, list(made.subplots(1, panels, squeeze=False)[0])
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes, as data: column `y` of the tidy table over column `x`, a line a series.
 
-
-def compare(
-    axes: Axes,
-    table: pd.DataFrame,
-    published: pd.DataFrame,
-    *,
-    x: str,
-    y: str,
-    series: Sequence[str],
-    xlabel: str,
-    ylabel: str,
-    log: bool = False,
-) -> None:
-    """Draw column `y` of the tidy table over column `x`, one line a series, the published `y` beside it.
-
-    Rows that share series and x are runs of one point (hash keys, replications): the line is their median,
-    the band their quartiles. Published rows have columns series, x, metric, value, p25, p75.
+    Rows that share series and x are runs of one configuration (hash keys, replications). The line is their
+    median and the band their quartiles, or their mean and its 95 % t interval.
     """
-    for name, look in zip(series, LOOKS, strict=False):
-        groups = table[table["series"] == name].groupby(x)[y]
-        line, low, high = groups.median(), groups.quantile(0.25), groups.quantile(0.75)
-        axes.plot(line.index, line, color=look.color, marker=look.marker, linestyle=look.dashes)
-        axes.fill_between(line.index, low, high, color=look.color, alpha=0.18, linewidth=0)
-        points = published[(published["series"] == name) & (published["metric"] == y)]
-        axes.vlines(points["x"], points["p25"], points["p75"], color=look.color, linewidth=0.9)
+
+    x: str
+    y: str
+    series: Sequence[str]  # in the order of LOOKS
+    xlabel: str
+    ylabel: str
+    by: str = "series"  # the column that holds the series
+    log: bool = False  # of y
+    ylim: tuple[float, float] | None = None
+    xticks: Sequence[float] = ()  # where the eye should rest; chosen by the axis where empty
+    rule: float | None = None  # a level to mark
+    where: str = ""  # pandas query of the rows to show, e.g. "cores > 1"
+    band: Literal["quartiles", "interval"] = "quartiles"
+
+
+BANDS: dict[str, str] = {"quartiles": "p25 to p75", "interval": "95 % interval"}
+
+
+def curves(panel: Panel, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return a frame per series, indexed by x, with columns middle, low, high and n (runs behind a point)."""
+    rows = table.query(panel.where) if panel.where else table
+    return {
+        name: pd.DataFrame(
+            {
+                x: _spread(runs, panel.band)
+                for x, runs in rows[rows[panel.by] == name].groupby(panel.x)[panel.y]
+            },
+            index=["middle", "low", "high", "n"],
+        ).T
+        for name in panel.series
+    }
+
+
+def published_points(panel: Panel, published: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return a frame per series, indexed by x, with columns value, p25, p75; empty where there is none.
+
+    Published rows have columns series, x, metric, value, p25, p75; the metric is the panel's y.
+    """
+    if published.empty:
+        return {name: pd.DataFrame(columns=["value", "p25", "p75"]) for name in panel.series}
+    rows = published[published["metric"] == panel.y].rename(columns={"x": panel.x, "series": panel.by})
+    rows = rows.query(panel.where) if panel.where else rows
+    return {
+        name: rows[rows[panel.by] == name].set_index(panel.x)[["value", "p25", "p75"]]
+        for name in panel.series
+    }
+
+
+def draw(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Draw panels side by side, the published points as hollow markers beside the simulated lines."""
+    made = Figure(figsize=(5.2 * len(panels), 3.4))
+    FigureCanvasAgg(made)
+    for axes, panel in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw(axes, panel, table, published)
+    return made
+
+
+def chart_data(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what the report draws of each panel, JSON-ready: looks, points and bands of every series."""
+    return [
+        {
+            "x": panel.x,
+            "y": panel.y,
+            "xlabel": panel.xlabel,
+            "ylabel": panel.ylabel,
+            "log": panel.log,
+            "ylim": panel.ylim,
+            "xticks": list(panel.xticks) or None,
+            "rule": panel.rule,
+            "band": BANDS[panel.band],
+            "series": [
+                {
+                    "name": name,
+                    "color": look.color,
+                    "marker": look.marker,
+                    "dashes": [] if look.dashes == "-" else list(look.dashes[1]),
+                    "points": _rows(lines[name]),
+                    "published": _rows(points[name]),
+                }
+                for name, look in zip(panel.series, LOOKS, strict=False)
+            ],
+        }
+        for panel in panels
+        for lines, points in [(curves(panel, table), published_points(panel, published))]
+    ]
+
+
+def _spread(runs: pd.Series, band: str) -> list[float]:
+    """Return middle, low, high and count of the runs of one configuration."""
+    if band == "quartiles":
+        return [float(runs.median()), *map(float, runs.quantile([0.25, 0.75])), len(runs)]
+    known = runs.dropna()
+    if len(known) < 2:
+        return [runs.mean()] * 3 + [len(known)]
+    middle, low, high, n = mean_interval(known)
+    return [middle, low, high, n]
+
+
+def _draw(axes: Axes, panel: Panel, table: pd.DataFrame, published: pd.DataFrame) -> None:
+    lines, points = curves(panel, table), published_points(panel, published)
+    for name, look in zip(panel.series, LOOKS, strict=False):
+        line, dots = lines[name], points[name]
+        axes.plot(line.index, line["middle"], color=look.color, marker=look.marker, linestyle=look.dashes)
+        axes.fill_between(line.index, line["low"], line["high"], color=look.color, alpha=0.18, linewidth=0)
+        axes.vlines(dots.index, dots["p25"], dots["p75"], color=look.color, linewidth=0.9)
         axes.plot(
-            points["x"], points["value"], look.marker, color=look.color, markerfacecolor="white", alpha=0.9
+            dots.index, dots["value"], look.marker, color=look.color, markerfacecolor="white", alpha=0.9
         )
-    if log:
+    if panel.rule is not None:
+        axes.axhline(panel.rule, color="0.5", linewidth=0.8, linestyle=":")
+    if panel.log:
         axes.set_yscale("log")
-    else:
+    elif panel.ylim is None:
         axes.set_ylim(bottom=0)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    _legend(axes, series)
+    if panel.ylim is not None:
+        axes.set_ylim(panel.ylim)
+    if panel.xticks:
+        axes.set_xticks(list(panel.xticks))
+    axes.set_xlabel(panel.xlabel)
+    axes.set_ylabel(panel.ylabel)
+    _legend(axes, panel, any(len(dots) for dots in points.values()))
 
 
-def _legend(axes: Axes, series: Sequence[str]) -> None:
+def _legend(axes: Axes, panel: Panel, published: bool) -> None:
     def entry(look: Look, name: str, **more: Any) -> Line2D:
         return Line2D([], [], color=look.color, marker=look.marker, label=name, **more)
 
     entries: list[Line2D | Patch] = [
-        entry(look, name, linestyle=look.dashes) for name, look in zip(series, LOOKS, strict=False)
+        entry(look, name, linestyle=look.dashes) for name, look in zip(panel.series, LOOKS, strict=False)
     ]
-    entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label="simulated p25 to p75"))
-    hollow = {"linestyle": "none", "markerfacecolor": "white"}
-    entries.append(entry(Look("0.35", "o", ""), "published, p25 to p75", **hollow))
+    entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label=f"simulated, {BANDS[panel.band]}"))
+    if published:
+        hollow = {"linestyle": "none", "markerfacecolor": "white"}
+        entries.append(entry(Look("0.35", "o", ""), "published, p25 to p75", **hollow))
     above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # hides no point
     axes.legend(handles=entries, fontsize="small", handlelength=3, columnspacing=1.2, **above)
+
+
+def _rows(frame: pd.DataFrame) -> list[list[float | None]]:
+    """Return index and columns as rows; what is not a number becomes null."""
+    rows = frame.reset_index().to_numpy(dtype=float)
+    return [[value if math.isfinite(value) else None for value in row] for row in rows.tolist()]
 
 
 def render(made: Figure, form: str) -> bytes:

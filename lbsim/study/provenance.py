@@ -3,37 +3,73 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from lbsim.study import store
+from lbsim.scenario import Scenario, dump_toml
+from lbsim.study import keys
 
-ROOT = store.PACKAGE.parent
+ROOT = keys.PACKAGE.parent
 
 
 def provenance(
-    name: str, title: str, scale: str, seeds: Iterable[int], points: int, failed: list[str]
+    name: str,
+    title: str,
+    scale: str,
+    command: str,
+    base: Scenario | None,
+    scenarios: Sequence[Scenario],
+    failed: Sequence[str],
+    left: int = 0,
 ) -> dict[str, Any]:
-    """Return what produced a figure, JSON-ready; nothing in it depends on the clock or the machine."""
+    """Return what produced a figure, JSON-ready; nothing in it depends on the clock or the machine.
+
+    `failed` has a line for every point without a result, `left` counts those that never started.
+    """
     commit, date = commit_of(ROOT)
     return {
         "figure": name,
         "title": title,
         "scale": scale,
-        "command": f"lbsim figures {name}" + (" --full" if scale == "full" else ""),
+        "command": command,
         "commit": commit,
         "commit_date": date,
-        "sources": store.fingerprint(),
-        "seeds": sorted(set(seeds)),
-        "points": points,
-        "failed_points": failed,
-        "versions": {"python": python_version(), **{p: _version(p) for p in ("numpy", "numba", "lbsim")}},
+        "sources": keys.fingerprint(),
+        "seeds": sorted({scenario.seed for scenario in scenarios}),
+        "points": len(scenarios),
+        "failed_points": list(failed),
+        "points_left": left,
+        "varies": varies(base, scenarios) if base else {},
+        "versions": versions(),
     }
 
 
+def varies(base: Scenario, scenarios: Sequence[Scenario]) -> dict[str, list[Any]]:
+    """Return every field in which some scenario differs from the base, with all values it takes, in order.
+
+    The base's own value is there too where a scenario keeps it; a field that a scenario lacks has none.
+    """
+    same = _fields(base)
+    each = [_fields(scenario) for scenario in scenarios]
+    names = {name: None for fields in each for name in fields if fields[name] != same.get(name)}
+    return {
+        name: list({repr(f[name]): f[name] for f in each if name in f}.values())
+        for name in names
+        if name != "name"
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    return {"python": python_version(), **{p: _version(p) for p in ("numpy", "numba", "lbsim")}}
+
+
+@cache
 def commit_of(root: Path) -> tuple[str, str | None]:
     """Return (commit, its date), or ("uncommitted", None) where the sources are not exactly a commit."""
 
@@ -48,6 +84,19 @@ def commit_of(root: Path) -> tuple[str, str | None]:
         return git("rev-parse", "HEAD"), git("log", "-1", "--format=%cI")
     except (OSError, subprocess.CalledProcessError):
         return "uncommitted", None
+
+
+def _fields(scenario: Scenario) -> dict[str, Any]:
+    """Return every field of a scenario by its dotted name, as a TOML file would say it."""
+
+    def leaves(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{path}{name}.")
+            else:
+                yield path + name, value
+
+    return dict(leaves(tomllib.loads(dump_toml(scenario)), ""))
 
 
 def _version(package: str) -> str:

@@ -1,71 +1,204 @@
-"""The result store: one Parquet file per simulated point, named by its content, written whole or not at all.
+"""The folder of finished points: one file each under the name of its content, whole or not there at all.
 
-A point's name is a hash of its canonical scenario and of every source file that can change what a run
-yields, so a finished point is found again exactly when it would come out the same. Page checksums are
-written and verified: a damaged file is noticed and its point computed again.
+Any number of sweeps may share a folder: files only ever appear under their names complete, by one atomic
+replacement, and equal names mean equal results. What is found damaged is moved aside, never read.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import platform
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from lbsim.metrics.result import Result
+from lbsim.scenario import Scenario
+from lbsim.study.pointfile import DamagedError, decode, verified
 
-import lbsim
-from lbsim.metrics.histogram import BINS, Histogram
-from lbsim.metrics.result import Result, Samples
-from lbsim.scenario import Scenario, canonical
+POINTS: Final = "points"
+QUARANTINE: Final = "quarantine"
+ABANDONED: Final = 3600
+"""Seconds after which a temporary file of another machine is taken for left over."""
 
-PACKAGE = Path(lbsim.__file__).parent
-NOT_SEMANTIC = ("study", "bench", "cli", "cli.py", "__init__.py", "__pycache__", "py.typed")
-"""Entries of the package that cannot change what a run yields."""
+_TEMPORARY: Final = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{16}\.tmp")
 
 
-SCALARS = ("span", "offered", "offered_bytes", "delivered", "delivered_bytes", "end")
-PER_CORE = ("processed", "busy", "dropped")
+def path_of(folder: Path, key: str) -> Path:
+    """Return the file of the point `key`, whether it exists or not."""
+    return folder / f"{key}.parquet"
 
 
-class DamagedError(ValueError):
-    """A file of the store does not hold what was written to it."""
+def read(folder: Path, key: str, scenario: Scenario, notice: Callable[[str], None]) -> Result | None:
+    """Return a stored point as the result of `scenario`; None where there is none to use.
+
+    A damaged file goes to quarantine; of that, and of one that cannot be read, `notice` is told.
+    """
+    path = path_of(folder, key)
+    try:
+        return decode(path.read_bytes(), scenario, key)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        notice(f"{path.name} cannot be read ({_reason(error)}); computed again")
+    except DamagedError as error:
+        notice(f"{path.name} is damaged: {error}; {_set_aside(path, error)}, computed again")
+    return None
 
 
-@cache
-def fingerprint() -> str:
-    """Return the hash of NumPy's version and of all sources and data files that define what a run yields."""
-    digest = hashlib.sha256(np.__version__.encode())
-    for path in sorted(PACKAGE.rglob("*")):
-        name = path.relative_to(PACKAGE)
-        if path.is_file() and name.parts[0] not in NOT_SEMANTIC and "__pycache__" not in name.parts:
-            digest.update(name.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def point_file(folder: Path, scenario: Scenario) -> Path:
-    """Return the file of a scenario's result in `folder`, whether it exists or not."""
-    text = f"{fingerprint()}\n{canonical(scenario)}"
-    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
+def write(folder: Path, key: str, content: bytes) -> None:
+    """Store a point, as `pointfile.encode` made it; raises OSError."""
+    write_whole(path_of(folder, key), content)
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all, also after a crash or a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file so that it is there in full or not at all, also after a crash or a power cut.
+
+    Raises OSError, with the path, when that cannot be done: then the file is as it was before.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, _reason(error), str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder last, where its file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder one may write to but not list
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def writable(folder: Path) -> None:
+    """Raise OSError, with what to do, unless a point can be stored in `folder` now."""
+    probe = folder / f"probe-{secrets.token_hex(8)}"
+    try:
+        write_whole(probe, bytes(1 << 16))  # as much as a point needs: a full disk still takes an empty file
+        probe.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+        hint = (
+            "free some space"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "give another results folder"
+        )
+        raise OSError(
+            error.errno, f"cannot store points here: {_reason(error)}; {hint}", str(folder)
+        ) from error
+
+
+def quarantine(path: Path, reason: str) -> Path:
+    """Move a damaged file to the quarantine of its folder, the reason in a .txt beside it; return its place.
+
+    Nothing that is there is overwritten. Raises OSError when it cannot be moved: perhaps another just did.
+    """
+    folder = path.parent / QUARANTINE
+    folder.mkdir(exist_ok=True)
+    for number in range(1, 1 << 20):
+        place = folder / (path.name if number == 1 else f"{path.stem}.{number}{path.suffix}")
+        note = place.with_suffix(".txt")
+        if place.exists():
+            continue
+        try:
+            file = note.open("x", encoding="utf-8")  # who makes the note owns the name beside it
+        except FileExistsError:
+            continue
+        try:
+            with file:
+                file.write(f"{path.name}: {reason}\n")
+            os.replace(path, place)
+        except OSError:
+            with suppress(OSError):
+                note.unlink()
+            raise
+        return place
+    raise OSError(errno.EEXIST, "too many damaged files; empty the quarantine", str(folder))
+
+
+def remember_failure(folder: Path, key: str, about: dict[str, Any]) -> bool:
+    """Leave a record of why a point failed; say whether it could be: a full disk may be the very reason."""
+    try:
+        write_whole(_failure(folder, key), (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+    except OSError:
+        return False
+    return True
+
+
+def forget_failure(folder: Path, key: str) -> None:
+    """Remove the record of a failure, if there is one."""
+    with suppress(OSError):
+        _failure(folder, key).unlink()
+
+
+def _failure(folder: Path, key: str) -> Path:
+    return folder / f"{key}.failed.json"
+
+
+def leftovers(folder: Path) -> int:
+    """Remove the temporary files of sweeps that died, and return how many; those of a live one stay.
+
+    On this machine a file is left over when its process is gone; from elsewhere, when it is an hour old.
+    """
+    removed = 0
+    for path in folder.glob(".*.tmp"):
+        name = _TEMPORARY.fullmatch(path.name)
+        if name is None:
+            continue
+        with suppress(OSError):  # gone meanwhile, or not ours to remove
+            here = name[1] == _host()
+            if not _alive(int(name[2])) if here else time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+                removed += 1
+    return removed
+
+
+@cache
+def _host() -> str:
+    """Return eight hex digits of the machine and the container in which a process number means something."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -76,105 +209,48 @@ def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def check(results: Path) -> list[str]:
     """Return one line per file under `results` that is not what was written; empty when all is well.
 
-    Reads every point file and compares every file of a figure with its digest in provenance.json.
+    Reads every point file, moving damaged ones to quarantine, and compares every file of a figure with its
+    digest in provenance.json.
     """
     problems = []
-    for path in sorted(results.rglob("*.parquet")):
+    for path in sorted(results.rglob(f"{POINTS}/*.parquet")):
         try:
-            _read(path)
+            verified(path.read_bytes(), path.stem)
         except DamagedError as error:
-            problems.append(f"{path.parent / str(error)}; run its figure again")
+            problems.append(f"{path} is damaged: {error}; {_set_aside(path, error)}; run its figure again")
+        except OSError as error:
+            problems.append(f"{path} cannot be read ({_reason(error)})")
     for about in sorted(results.rglob("provenance.json")):
-        try:
-            written: dict[str, str] = json.loads(about.read_text("utf-8"))["files"]
-        except (ValueError, KeyError, TypeError) as error:
-            problems.append(f"{about} cannot be read ({error}); run its figure again")
-            continue
-        for name, digest in written.items():
-            path = about.with_name(name)
-            if not path.is_file():
-                problems.append(f"{path} is missing; run its figure again")
-            elif digests(about.parent, [name])[name] != digest:
-                problems.append(f"{path} differs from what its study wrote; run its figure again")
+        problems += _check_figure(about)
     return problems
 
 
-def save(path: Path, result: Result) -> None:
-    """Write the result of one point; a packet log is not kept."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        to_table(result), sink, write_page_checksum=True, write_statistics=False, compression="zstd"
-    )
-    write_whole(path, sink.getvalue().to_pybytes())
-
-
-def load(path: Path, scenario: Scenario) -> Result:
-    """Read a point back; raises DamagedError when the file is not exactly what was written."""
-    return from_row(_read(path), scenario)
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _check_figure(about: Path) -> list[str]:
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        row = {
-            name: np.asarray(value, np.int64) if isinstance(value, list) else value
-            for name, value in table.to_pylist()[0].items()
-        }
-        if row.pop("digest") != _digest(row):
-            raise ValueError("its content differs from its digest")
-    except Exception as error:  # a damaged footer may make the reader fail in any way
-        raise DamagedError(f"{path.name} is damaged: {error}") from error
-    return row
+        written = dict[str, str](json.loads(about.read_text("utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{about} cannot be read ({error}); run its figure again"]
+    problems = []
+    for name, digest in written.items():
+        path = about.with_name(name)
+        try:
+            if digests(about.parent, [name])[name] != digest:
+                problems.append(f"{path} differs from what its study wrote; run its figure again")
+        except FileNotFoundError:
+            problems.append(f"{path} is missing; run its figure again")
+        except OSError as error:
+            problems.append(f"{path} cannot be read ({_reason(error)}); run its figure again")
+    return problems
 
 
-def to_table(result: Result) -> pa.Table:
-    """Return a result as a table of one row; whole numbers stay whole, the histogram is sparse."""
-    used = np.flatnonzero(result.latency.counts)
-    row: dict[str, Any] = {
-        "scenario": canonical(result.scenario),
-        "engine": result.engine,
-        **{name: getattr(result, name) for name in SCALARS},
-        "drops": json.dumps(result.drops),
-        "control": json.dumps(result.control),
-        "notices": json.dumps(result.notices),
-        "latency_total": str(result.latency.total),  # may exceed an int64
-        "latency_low": result.latency.low,
-        "latency_high": result.latency.high,
-        "latency_bins": used,
-        "latency_counts": result.latency.counts[used],
-        **{name: getattr(result, name) for name in PER_CORE},
-    }
-    if result.samples is not None:
-        row |= {f"sampled_{name}": part.ravel() for name, part in result.samples._asdict().items()}
-    row["digest"] = _digest(row)
-    return pa.table({name: pa.array([value]) for name, value in row.items()})
+def _set_aside(path: Path, error: DamagedError) -> str:
+    """Move a damaged file to quarantine and return what became of it, in words."""
+    try:
+        place = quarantine(path, str(error))
+    except OSError as failed:
+        return f"it could not be moved to quarantine ({_reason(failed)})"
+    return f"moved to {place.parent.name}/{place.name}"
 
 
-def from_row(row: dict[str, Any], scenario: Scenario) -> Result:
-    """Return the result that `to_table` turned into a row."""
-    counts = np.zeros(BINS, np.int64)
-    counts[row["latency_bins"]] = row["latency_counts"]
-    samples = None
-    if "sampled_time" in row:
-        cores = len(row["processed"])
-        parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:]}
-        samples = Samples(row["sampled_time"], **parts)
-    return Result(
-        scenario=scenario,
-        engine=row["engine"],
-        **{name: row[name] for name in (*SCALARS, *PER_CORE)},
-        drops=json.loads(row["drops"]),
-        control=json.loads(row["control"]),
-        notices=tuple(json.loads(row["notices"])),
-        latency=Histogram(counts, int(row["latency_total"]), row["latency_low"], row["latency_high"]),
-        samples=samples,
-    )
-
-
-def _digest(row: dict[str, Any]) -> str:
-    """Return a hash over all fields: page checksums cover the pages, this also the names and shapes."""
-    digest = hashlib.sha256()
-    for name, value in row.items():
-        content = value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
-        digest.update(name.encode() + b"\0" + content + b"\0")
-    return digest.hexdigest()
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,6 +1,6 @@
 """A study: one figure, from scenarios to claims, always along the same way.
 
-    base + points -> results (the store) -> tidy table (CSV) -> figure (PNG, PDF) and claims.json
+    base + points -> results (the store) -> tidy table (CSV) -> figure (PNG, PDF, SVG) and claims.json
 
 The claims are judged on the table as it was written, so anyone can compute them again from the CSV.
 """
@@ -8,31 +8,24 @@ The claims are judged on the table as it was written, so anyone can compute them
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
-from rich.console import Console
 
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario, dump_toml, override
 from lbsim.study import plot, store
 from lbsim.study.claims import Claim, Row, Tables, judge, scale_folder
+from lbsim.study.executors import Execution
+from lbsim.study.plan import Point
 from lbsim.study.provenance import provenance
-from lbsim.study.sweep import Run, sweep
-
-Label = str | int | float
-
-
-class Point(NamedTuple):
-    """One scenario of a study: what differs from the base, and how its row of the table is labelled."""
-
-    labels: Mapping[str, Label]
-    overrides: Mapping[str, Any]  # dotted field -> value, as `lbsim.scenario.override` reads them
+from lbsim.study.runner import run_points
+from lbsim.study.watch import Watch, silent
+from lbsim.study.worker import Run
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Study:
     measure: Callable[[Result], Mapping[str, float]] = lambda result: {}
     compute: Callable[[], pd.DataFrame] | None = None
     published: Path | None = None  # CSV of the published points
-    draw: Callable[[pd.DataFrame, pd.DataFrame], Figure] | None = None  # (table, published)
+    panels: tuple[plot.Panel, ...] = ()  # what to draw
     needs: tuple[str, ...] = ()
 
 
@@ -63,16 +56,17 @@ class Ran(NamedTuple):
     table: pd.DataFrame
     claims: list[Row]
     failed: list[str]  # one line a point that has no result
+    left: int = 0  # points that the time limit kept from starting
 
 
 def run_study(
     study: Study,
     *,
     full: bool = False,
-    jobs: int | None = None,
     results: Path = Path("results"),
     tables: Tables | None = None,
-    console: Console | None = None,
+    execution: Execution | None = None,
+    watch: Watch = silent,
     run: Run = run_scenario,
 ) -> Ran:
     """Run what is missing of a study and write its folder; return the table, the claims and the failures.
@@ -82,31 +76,37 @@ def run_study(
     """
     scale = "full" if full else "quick"
     home = scale_folder(results, scale)
-    folder = home / study.name
     wanted = study.points(full)
-    scenarios = _scenarios(study, wanted)
-    got, failures = sweep(scenarios, home / "points", run, jobs=jobs, title=study.name, console=console)
-    failed = [f"{dict(wanted[f.point].labels)}: {f.reason}" for f in failures]
+    scenarios = [override(study.base, point.overrides) for point in wanted] if study.base else []
+    done = run_points(
+        scenarios, home / "points", study.measure,
+        run=run, execution=execution or Execution(), watch=watch, title=study.name,
+    )  # fmt: skip
+    failed = [f"{dict(wanted[f.point].labels)}: {f.reason}" for f in done.failures]
     rows = [
-        {**point.labels, **study.measure(result)}
-        for point, result in zip(wanted, got, strict=True)
-        if result is not None
+        {**point.labels, **measured}
+        for point, measured in zip(wanted, done.values, strict=True)
+        if measured is not None
     ]
     made = study.compute() if study.compute else pd.DataFrame(rows)
-    store.write_whole(folder / f"{study.name}.csv", made.to_csv(index=False, float_format="%.9g").encode())
-    table = pd.read_csv(folder / f"{study.name}.csv") if len(made) else made
-    files = {f"{study.name}.{form}": content for form, content in _figure(study, table)}
-    missing = f"{len(failed)} points failed, the first {failed[0]}" if failed else ""
-    claims = [judge(claim, {**(tables or {}), study.name: table}, scale, missing) for claim in study.claims]
-    files["claims.json"] = _json(claims)
+    missing = [f"{len(failed)} points failed, the first {failed[0]}"] if failed else []
+    missing += [f"{done.left} points were left when the time was up"] if done.left else []
+    folder = Folder(home / study.name)
+    table = folder.table(study.name, made)
+    claims = [
+        judge(claim, {**(tables or {}), study.name: table}, scale, "; ".join(missing))
+        for claim in study.claims
+    ]
+    folder.json("claims.json", claims)
+    published = pd.read_csv(study.published, comment="#") if study.published else pd.DataFrame()
+    folder.figure(study.name, study.panels, table, published)
     if study.base is not None:
-        files["scenario.toml"] = dump_toml(study.base).encode()
-    for name, content in files.items():
-        store.write_whole(folder / name, content)
-    about = provenance(study.name, study.title, scale, {s.seed for s in scenarios}, len(scenarios), failed)
-    about["files"] = store.digests(folder, [f"{study.name}.csv", *files])
-    store.write_whole(folder / "provenance.json", _json(about))
-    return Ran(study.name, table, claims, failed)
+        folder.text("scenario.toml", dump_toml(study.base))
+    command = f"lbsim figures {study.name}" + (" --full" if full else "")
+    folder.close(
+        provenance(study.name, study.title, scale, command, study.base, scenarios, failed, done.left)
+    )
+    return Ran(study.name, table, claims, failed, done.left)
 
 
 def figures(
@@ -114,9 +114,9 @@ def figures(
     *,
     studies: Sequence[Study],
     full: bool = False,
-    jobs: int | None = None,
     results: Path = Path("results"),
-    console: Console | None = None,
+    execution: Execution | None = None,
+    watch: Watch = silent,
     run: Run = run_scenario,
 ) -> list[Ran]:
     """Run the named studies (all for None) in the order of `studies`, those they need before them.
@@ -130,33 +130,62 @@ def figures(
     wanted = set(names or known)
     for study in reversed(studies):  # a study comes after those it needs
         wanted |= set(study.needs) if study.name in wanted else set()
+    execution = execution or Execution()  # one for all: its time limit counts from now
     ran: list[Ran] = []
     for study in studies:
         if study.name in wanted:
             tables = {r.name: r.table for r in ran if r.name in study.needs}
             ran.append(
                 run_study(
-                    study, full=full, jobs=jobs, results=results, tables=tables, console=console, run=run
-                )
+                    study,
+                    full=full,
+                    results=results,
+                    tables=tables,
+                    execution=execution,
+                    watch=watch,
+                    run=run,
+                )  # fmt: skip
             )
     return ran
 
 
-def _scenarios(study: Study, wanted: Sequence[Point]) -> list[Scenario]:
-    if study.base is None:
-        return []
-    return [override(study.base, dict(point.overrides)) for point in wanted]
+class Folder:
+    """The folder of one study: every file is written whole and stands with its digest in provenance.json."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: list[str] = []
 
-def _figure(study: Study, table: pd.DataFrame) -> Iterator[tuple[str, bytes]]:
-    if study.draw is None or table.empty:
-        return
-    published = pd.read_csv(study.published, comment="#") if study.published else pd.DataFrame()
-    with plot.style():
-        made = study.draw(table, published)
-    for form in ("png", "pdf"):
-        yield form, plot.render(made, form)
+    def bytes(self, name: str, content: bytes) -> None:
+        """Write a file."""
+        store.write_whole(self.path / name, content)
+        self.names.append(name)
 
+    def text(self, name: str, content: str) -> None:
+        """Write text as UTF-8."""
+        self.bytes(name, content.encode())
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    def json(self, name: str, content: Any) -> None:
+        """Write data as JSON."""
+        self.bytes(name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def table(self, name: str, made: pd.DataFrame) -> pd.DataFrame:
+        """Write a table as CSV and return it as its readers will see it."""
+        self.text(f"{name}.csv", made.to_csv(index=False, float_format="%.9g"))
+        return pd.read_csv(self.path / f"{name}.csv") if len(made) else made
+
+    def figure(
+        self, name: str, panels: Sequence[plot.Panel], table: pd.DataFrame, published: pd.DataFrame
+    ) -> None:
+        """Draw the panels for paper and screen, and write what the report draws of them."""
+        if not panels or table.empty:
+            return
+        self.json("chart.json", plot.chart_data(panels, table, published))
+        with plot.style():
+            made = plot.draw(panels, table, published)
+        for form in ("png", "pdf", "svg"):
+            self.bytes(f"{name}.{form}", plot.render(made, form))
+
+    def close(self, about: dict[str, Any]) -> None:
+        """Write provenance.json: where it all comes from, and the digest of every file."""
+        self.json("provenance.json", {**about, "files": store.digests(self.path, self.names)})

@@ -1,155 +1,192 @@
-"""A sweep: scenarios that are not in the store yet go to an executor; each comes back as a file.
-
-The seam is the standard `concurrent.futures.Executor`: processes of this machine by default, anything
-with `submit` in its place.
-"""
+"""A sweep from its plan to its folder: pilots and rounds of replications, then tables, figure, provenance."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from loky import cpu_count, get_reusable_executor
+import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario
-from lbsim.study import store
+from lbsim.balancer import policies
+from lbsim.engine.run import run as run_scenario
+from lbsim.metrics.quantities import BY_NAME
+from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, dump_toml
+from lbsim.scenario.errors import nearest, refuse, show
+from lbsim.study import plot
+from lbsim.study.executors import Execution, open_pool
+from lbsim.study.labels import Label, as_text, axis_text
+from lbsim.study.plan import Sweep
+from lbsim.study.provenance import provenance
+from lbsim.study.rounds import Rounds
+from lbsim.study.study import Folder
+from lbsim.study.sweepfile import dump_sweep
+from lbsim.study.table import Row, differences, summary_table, tidy_table
+from lbsim.study.watch import open_watch
+from lbsim.study.worker import Run
 
-Run = Callable[[Scenario], Result]
+
+@dataclass(frozen=True, repr=False)
+class SweepResult:
+    """What a sweep gave, for pandas: `table` has a row a point, `summary` a row a configuration.
+
+    `failures` and `warnings` are lines that name their point; `left` counts the points that the time limit
+    kept from starting (the same sweep again computes them). Everything also stands in `folder`.
+    """
+
+    sweep: Sweep
+    folder: Path
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    failures: tuple[str, ...]
+    left: int
+    warnings: tuple[str, ...]
+
+    def differences(
+        self, axis: str, quantity: str, *, against: Label | None = None, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Return the paired differences of a quantity along an axis; see `lbsim.study.table.differences`."""
+        return differences(self.table, axis, quantity, against=against, level=level)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.table)} points of {len(self.summary)} configurations"]
+        parts += [f"{len(self.failures)} failed"] if self.failures else []
+        parts += [f"{self.left} left"] if self.left else []
+        parts += [f"{len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}"] if self.warnings else []
+        return f"<sweep {self.sweep.name}: {', '.join(parts)}; files in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        estimates = self.summary.filter(regex="^(?!.*_(low|high)$)")
+        shown = estimates.to_html(index=False, max_rows=40, float_format="{:.4g}".format)
+        return f"<p>{escape(repr(self))}</p>{shown}"
 
 
-class Failure(NamedTuple):
-    """A point that has no result, and why."""
-
-    point: int  # position in the sweep
-    reason: str
-
-
-def sweep(
-    scenarios: Sequence[Scenario],
-    folder: Path,
-    run: Run,
+def run_sweep(
+    sweep: Sweep,
     *,
-    jobs: int | None = None,
-    executor: Executor | None = None,
-    title: str = "points",
-    console: Console | None = None,
-) -> tuple[list[Result | None], list[Failure]]:
-    """Return the result of every scenario in order, None where it failed, and the failures.
+    results: str | Path = "results",
+    execution: Execution | None = None,
+    progress: bool = True,
+    run: Run = run_scenario,
+) -> SweepResult:
+    """Run what is missing of a sweep, write `results/<name>`, and return its tables.
 
-    Finished points are read from `folder`, a damaged one is computed again with a notice. `jobs` processes
-    share the rest (None: one per core; 1: no other process); an `executor` given takes their place.
+    Points stand in `results/points`: one that is there is not computed again, whichever sweep it was for.
+    `progress` shows how far it is, on stderr or in the notebook. Raises ScenarioError before the first packet
+    for what cannot run, ValueError where the folder belongs to a figure; KeyboardInterrupt keeps all points
+    that are done.
     """
-    files = [store.point_file(folder, scenario) for scenario in scenarios]
-    results = [_stored(file, scenario, console) for file, scenario in zip(files, scenarios, strict=True)]
-    missing = [i for i, result in enumerate(results) if result is None]
-    failures = []
-    if missing:
-        work = [(run, scenarios[i], files[i]) for i in missing]
-        with watch(title, len(missing), console) as seen:
-            for k, outcome in _outcomes(work, jobs, executor):
-                i = missing[k]
-                if isinstance(outcome, int):
-                    results[i] = store.load(files[i], scenarios[i])
-                    seen(outcome)
-                else:
-                    failures.append(Failure(i, outcome))
-                    seen(0)
-    return results, sorted(failures)
-
-
-def run_point(run: Run, scenario: Scenario, file: Path) -> int | str:
-    """Run one scenario and store its result; return its packets, or the reason why it failed."""
-    try:
-        result = run(scenario)
-        store.save(file, result)
-    except Exception as error:  # the reason belongs to the point, the sweep goes on
-        return _reason(error)
-    return result.offered
-
-
-def _reason(error: BaseException) -> str:
-    """Return an error in one line, with the last line of what caused it in a worker."""
-    cause = str(error.__cause__ or "").strip().splitlines()
-    return f"{type(error).__name__}: {error}" + (f" (because of {cause[-1]})" if cause else "")
-
-
-def _stored(file: Path, scenario: Scenario, console: Console | None) -> Result | None:
-    if not file.exists():
-        return None
-    try:
-        return store.load(file, scenario)
-    except store.DamagedError as error:
-        if console is not None:
-            console.print(f"notice: {error}; computed again", markup=False, soft_wrap=True)
-        return None
-
-
-def _outcomes(
-    work: Sequence[tuple[Run, Scenario, Path]], jobs: int | None, executor: Executor | None
-) -> Iterator[tuple[int, int | str]]:
-    """Yield (position, packets or reason) as the points finish."""
-    if executor is None and jobs == 1:
-        for k, point in enumerate(work):
-            yield k, run_point(*point)
-        return
-    # Workers stay up from one figure to the next: what they compiled and the traffic they planned stays warm.
-    pool: Any = executor or get_reusable_executor(max_workers=jobs or cpu_count(), timeout=600)
-    futures: dict[Future[int | str], int] = {pool.submit(run_point, *w): k for k, w in enumerate(work)}
-    try:
-        for future in as_completed(futures):
-            error = future.exception()
-            yield futures[future], _reason(error) if error else future.result()
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        if executor is None:
-            pool.shutdown(wait=False, kill_workers=True)
-        raise
-
-
-@contextmanager
-def watch(title: str, total: int, console: Console | None) -> Iterator[Callable[[int], None]]:
-    """Show how a sweep advances: a bar on a terminal, a line every ten seconds elsewhere, silence for None.
-
-    Yields the function to call with the packets of each point that finished.
-    """
-    start = shown = time.monotonic()
-    done = packets = 0
-    bar = None
-    if console is not None and console.is_terminal:
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
+    folder = Path(results) / sweep.name
+    if (folder / "claims.json").exists():
+        raise ValueError(
+            f"{folder} holds a published figure; give the sweep another name than {sweep.name!r}"
         )
-        task = bar.add_task(title, total=total, rate="")
-        bar.start()
+    _check(sweep)
+    execution = execution or Execution()
+    pool = open_pool(execution)
+    with open_watch(Console(stderr=True) if progress else None) as watch:
+        try:
+            rounds = Rounds(sweep, Path(results) / "points", execution, pool, watch, run)
+            rounds.warm_up()
+            rounds.replicate()
+        finally:
+            pool.close()
+    rows = rounds.rows()
+    result = SweepResult(
+        sweep=sweep,
+        folder=folder,
+        table=tidy_table(rows),
+        summary=summary_table(rows, sweep.until.level if sweep.until else 0.95),
+        failures=tuple(f"{row.name}: {row.problem}" for row in rows if row.problem),
+        left=sum(row.status == "left" for row in rows),
+        warnings=(*rounds.warnings(), *_notes(rows)),
+    )
+    _write(result, [row.scenario for row in rows])
+    return result
 
-    def seen(new: int) -> None:
-        nonlocal done, packets, shown
-        done, packets, now = done + 1, packets + new, time.monotonic()
-        rate = f"{packets / max(now - start, 1e-9) / 1e6:.1f} M packets/s"
-        if bar is not None:
-            bar.update(task, advance=1, rate=rate)
-        elif console is not None and (done == total or now - shown >= 10):
-            left = (now - start) / done * (total - done)
-            console.print(
-                f"{title}: {done} of {total} points, {rate}, {left:.0f} s left", markup=False, soft_wrap=True
-            )
-            shown = now
 
-    try:
-        yield seen
-    finally:
-        if bar is not None:
-            bar.stop()
+def _check(sweep: Sweep) -> None:
+    """Refuse what a scenario names and nobody has, before the first packet: policies, captures."""
+    scenarios = [configuration.scenario for configuration in sweep.configurations]
+    known = policies()
+    named = dict.fromkeys(
+        s.nic.dispatch.policy for s in scenarios if isinstance(s.nic.dispatch, PolicyDispatch)
+    )
+    problems = []
+    for name in [name for name in named if name not in known]:
+        close = nearest(name, known)
+        hint = f"; did you mean {show(close)}?" if close else ""
+        problems.append(f"nic.dispatch.policy: {show(name)} is none of {', '.join(sorted(known))}{hint}")
+    captures = dict.fromkeys(s.traffic.file for s in scenarios if isinstance(s.traffic, CaptureFile))
+    problems += [
+        f"traffic.file: there is no file {file}; check the path"
+        for file in captures
+        if not Path(file).is_file()
+    ]
+    refuse(*problems)
+
+
+def _notes(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what runs say of themselves: of notes that differ in their numbers alone, the first."""
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.measured.notes if row.measured else ():
+            kinds.setdefault(re.sub(r"[\d.]+", "#", note), []).append(f"{row.name}: {note}")
+    for first, *others in kinds.values():
+        yield f"{first} (and in {len(others)} more points: column note)" if others else first
+
+
+def _write(result: SweepResult, scenarios: Sequence[Scenario]) -> None:
+    """Write the folder of a sweep."""
+    sweep, folder = result.sweep, Folder(result.folder)
+    for name, made in ((sweep.name, result.table), ("summary", result.summary)):
+        folder.text(f"{name}.csv", made.to_csv(index=False, float_format="%.9g"))
+    folder.text("sweep.toml", dump_sweep(sweep))
+    folder.text("scenario.toml", dump_toml(sweep.base))
+    drawn = result.table[result.table["status"] == "ok"]
+    folder.figure(sweep.name, _panels(sweep), drawn.assign(series=_series(sweep, drawn)), pd.DataFrame())
+    for name in {"chart.json", *(f"{sweep.name}.{form}" for form in ("png", "pdf", "svg"))} - {*folder.names}:
+        (result.folder / name).unlink(missing_ok=True)  # a figure that is asked for no more
+    about = provenance(
+        sweep.name, _title(sweep), "full", "lbsim sweep sweep.toml", sweep.base, scenarios,
+        result.failures, result.left,
+    )  # fmt: skip
+    folder.close({**about, "warnings": list(result.warnings)})
+
+
+def _title(sweep: Sweep) -> str:
+    fields = " and ".join(sweep.expansion.columns)
+    return f"{sweep.base.name}, over {fields}" if fields else sweep.base.name
+
+
+def _panels(sweep: Sweep) -> list[plot.Panel]:
+    """Return the axes of the figure: a panel for each of its quantities."""
+    if sweep.figure is None:
+        return []
+    field = {column: name for name, column in sweep.expansion.columns.items()}
+    x, names = sweep.column(sweep.figure.x), pd.DataFrame(c.labels for c in sweep.configurations)
+    return [
+        plot.Panel(
+            x=x,
+            y=y,
+            series=tuple(dict.fromkeys(_series(sweep, names))),
+            xlabel=axis_text(field[x], x),
+            ylabel=BY_NAME[y].axis,
+            log=sweep.figure.log,
+            band="interval",
+        )
+        for y in sweep.figure.y
+    ]
+
+
+def _series(sweep: Sweep, table: pd.DataFrame) -> list[str]:
+    """Return the name of the line that each row of a table belongs to."""
+    if sweep.figure is None or not sweep.figure.series:
+        return [sweep.base.name] * len(table)
+    return [
+        "none" if pd.isna(value) else as_text(value) for value in table[sweep.column(sweep.figure.series)]
+    ]

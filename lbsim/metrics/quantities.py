@@ -1,0 +1,76 @@
+"""The quantities one reads off a result: one list for tables, summaries, comparisons and figures.
+
+A name says the unit, so a column of a table needs no legend: `latency_p99_us`, `drop_pct`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from lbsim.metrics.result import Result
+from lbsim.units import US
+
+
+class Quantity(NamedTuple):
+    """A number of a result: its name in tables, how people call it, its unit, and how to read it."""
+
+    name: str  # with its unit
+    label: str
+    unit: str
+    read: Callable[[Result], float]  # nan where there is nothing to say
+    scale: float = 1  # factor from what `read` returns to `unit`
+    q: float | None = None  # the share of packets below it, where it is a quantile of latency
+
+    def of(self, result: Result) -> float:
+        """Return the value in `unit`; nan where the result cannot say."""
+        return self.read(result) * self.scale
+
+    @property
+    def axis(self) -> str:
+        """Return what an axis of a figure says."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+def _core_load(result: Result, over_cores: Callable[..., np.float64]) -> float:
+    return float(over_cores(result.busy / max(1, result.end)))
+
+
+def _imbalance(result: Result) -> float:
+    least = int(result.processed.min())
+    return (int(result.processed.max()) - least) / least if least else math.nan
+
+
+def _latency(name: str, q: float) -> Quantity:
+    return Quantity(
+        f"latency_{name.replace('.', '')}_us",
+        f"{name} latency",
+        "µs",
+        lambda r: r.latency.quantile(q),
+        1 / US,
+        q,
+    )
+
+
+QUANTITIES: Final = (
+    Quantity("packets", "packets", "", lambda r: r.offered),
+    Quantity("offered_gbps", "offered", "Gb/s", lambda r: r.offered_gbps),
+    Quantity("throughput_gbps", "delivered", "Gb/s", lambda r: r.throughput_gbps),
+    Quantity("throughput_mpps", "delivered", "Mpps", lambda r: r.throughput, 1e-6),
+    Quantity("drop_pct", "dropped", "%", lambda r: r.drop_share, 100),
+    Quantity("latency_mean_us", "mean latency", "µs", lambda r: r.latency.mean, 1 / US),
+    _latency("p50", 0.5),
+    _latency("p95", 0.95),
+    _latency("p99", 0.99),
+    _latency("p99.9", 0.999),
+    _latency("p99.99", 0.9999),
+    Quantity("core_load_mean_pct", "core load, mean", "%", lambda r: _core_load(r, np.mean), 100),
+    Quantity("core_load_max_pct", "core load, max", "%", lambda r: _core_load(r, np.max), 100),
+    Quantity("imbalance_pct", "imbalance", "%", _imbalance, 100),
+)
+"""In the order of tables; what a control plane counted (ticks, moves) comes after them under its own name."""
+
+BY_NAME: Final = {quantity.name: quantity for quantity in QUANTITIES}

@@ -1,0 +1,50 @@
+"""Pilots: how much warm-up a configuration needs, found by a run of its own."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from lbsim.engine.source import open_source
+from lbsim.metrics.result import Result
+from lbsim.metrics.warmup import mser5
+from lbsim.scenario import Scenario, override
+from lbsim.units import US, format_time
+
+SAMPLES: Final = 1000
+"""Of the packets in the rings in a pilot, where the scenario does not say how often."""
+
+
+class WarmUp(NamedTuple):
+    """What a pilot says."""
+
+    time: int | None  # ps to leave out; None where it cannot say
+    warning: str = ""
+
+
+def pilot_of(scenario: Scenario) -> Scenario:
+    """Return the run that looks for the end of the start-up: nothing left out, the rings sampled.
+
+    Raises ScenarioError where its traffic cannot be read.
+    """
+    interval = scenario.measure.interval
+    if interval is None:
+        end = scenario.duration or open_source(scenario).end
+        interval = max(US, -(-end // SAMPLES))
+    return override(scenario, {"warmup": 0, "measure.interval": interval})
+
+
+def warmup_of(pilot: Result) -> WarmUp:
+    """Return where the number of packets in the rings settles, by MSER-5; a warning if it does not.
+
+    Observations are the samples over time, summed over the cores; the first kept one ends the warm-up.
+    """
+    assert pilot.samples is not None
+    cut = mser5(pilot.samples.occupancy.sum(axis=1))
+    if cut.settled:
+        return WarmUp(int(pilot.samples.time[cut.index]))
+    k, time = len(pilot.samples.time), format_time(int(pilot.samples.time[-1]))
+    return WarmUp(
+        None,
+        f"too short to say how much warm-up it needs: in {k} samples over {time} the packets in the rings do "
+        "not settle, so the warm-up stays as given; lengthen duration, or lower the load",
+    )

@@ -1,0 +1,191 @@
+"""One point as bytes: a Parquet file of one row in which every byte counts.
+
+Parquet's page checksums cover the pages alone. So the footer also holds a sha256 of the whole file, taken
+with zeros in its own place and checked before anything is parsed, and the row a digest of its fields.
+Equal results give equal bytes: nothing here knows the clock or the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from platform import python_version
+from typing import Any, Final
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import lbsim
+from lbsim.metrics.histogram import BINS, Histogram
+from lbsim.metrics.result import Result, Samples
+from lbsim.scenario import Scenario, canonical
+from lbsim.study.keys import fingerprint, policy_of, policy_source
+from lbsim.study.meaning import from_lbsim
+from lbsim.study.provenance import ROOT, commit_of
+
+SCALARS: Final = ("span", "offered", "offered_bytes", "delivered", "delivered_bytes", "end")
+PER_CORE: Final = ("processed", "busy", "dropped")
+UNSIGNED: Final = b"0" * 64
+MARK: Final = b"lbsim.sha256\x18\x40"
+"""What stands before the file's digest: its key, then "a string of 64 bytes" in Thrift's compact protocol.
+
+JSON escapes such control characters, so neither the row nor the provenance can hold it."""
+
+
+class DamagedError(ValueError):
+    """A file of the store does not hold what was written to it; the text says how one can tell."""
+
+
+def encode(result: Result, key: str, source: str | None = None) -> bytes:
+    """Return the file of a point; a packet log is not kept.
+
+    `source` is the text of a user's policy, for a process that has the policy but not its text.
+    """
+    table = to_table(result)
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        write_page_checksum=True,
+        write_statistics=False,
+        store_schema=False,
+    ) as writer:
+        writer.write_table(table)
+        about = json.dumps(_provenance(result, source))
+        writer.add_key_value_metadata(
+            {"lbsim.key": key, "lbsim.sha256": UNSIGNED.decode(), "lbsim.provenance": about}
+        )
+    content: bytes = sink.getvalue().to_pybytes()
+    at = content.rindex(MARK + UNSIGNED) + len(MARK)
+    return content[:at] + hashlib.sha256(content).hexdigest().encode() + content[at + 64 :]
+
+
+def decode(content: bytes, scenario: Scenario, key: str) -> Result:
+    """Return the result that `encode` made into bytes, as that of `scenario`.
+
+    Raises DamagedError unless these are exactly the bytes that were written, for this very key.
+    """
+    row = verified(content, key)
+    try:
+        return from_row(row, scenario)
+    except (ValueError, LookupError) as error:
+        raise DamagedError(f"it is no point file of this version: {error!r}") from error
+
+
+def payload_digest(content: bytes) -> str:
+    """Return the digest of a point's result, whoever computed it where; raises DamagedError."""
+    return _digest(verified(content))
+
+
+def provenance_of(content: bytes) -> dict[str, Any]:
+    """Return where a point comes from: versions, commit, sources, engine, policy; raises DamagedError."""
+    verified(content)
+    about: dict[str, Any] = json.loads(
+        _metadata(pq.ParquetFile(pa.BufferReader(content)))["lbsim.provenance"]
+    )
+    return about
+
+
+def verified(content: bytes, key: str | None = None) -> dict[str, Any]:
+    """Return the row of a point file after every check; raises DamagedError with the reason.
+
+    In this order: the hash of the whole file, the pages' checksums, the row's digest, and the key, if given.
+    """
+    at = content.rfind(MARK) + len(MARK)  # where there is none, the hash will not agree
+    unsigned = content[:at] + UNSIGNED + content[at + 64 :]
+    if hashlib.sha256(unsigned).hexdigest().encode() != content[at : at + 64]:
+        raise DamagedError("its bytes are not those that were written")
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        [row] = file.read().to_pylist()
+        row = {k: np.asarray(v, np.int64) if isinstance(v, list) else v for k, v in row.items()}
+        if row.pop("digest") != _digest(row):
+            raise ValueError("its row differs from its digest")
+        held = _metadata(file)["lbsim.key"]
+    except Exception as error:  # whatever a reader makes of a file that is none of ours
+        raise DamagedError(f"it is no point file of this version: {error}") from error
+    if key is not None and held != key:
+        raise DamagedError(f"it holds the point {held}")
+    return row
+
+
+def to_table(result: Result) -> pa.Table:
+    """Return a result as a table of one row; whole numbers stay whole, the histogram is sparse."""
+    used = np.flatnonzero(result.latency.counts)
+    row: dict[str, Any] = {
+        "scenario": canonical(result.scenario),
+        "engine": result.engine,
+        **{name: getattr(result, name) for name in SCALARS},
+        "drops": json.dumps(result.drops),
+        "control": json.dumps(result.control),
+        "notices": json.dumps(result.notices),
+        "latency_total": str(result.latency.total),  # may exceed an int64
+        "latency_low": result.latency.low,
+        "latency_high": result.latency.high,
+        "latency_bins": used,
+        "latency_counts": result.latency.counts[used],
+        **{name: getattr(result, name) for name in PER_CORE},
+    }
+    if result.samples is not None:
+        row |= {f"sampled_{name}": part.ravel() for name, part in result.samples._asdict().items()}
+    row["digest"] = _digest(row)
+    return pa.table({name: pa.array([value]) for name, value in row.items()})
+
+
+def from_row(row: dict[str, Any], scenario: Scenario) -> Result:
+    """Return the result that `to_table` turned into a row."""
+    counts = np.zeros(BINS, np.int64)
+    counts[row["latency_bins"]] = row["latency_counts"]
+    samples = None
+    if "sampled_time" in row:
+        cores = len(row["processed"])
+        parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:]}
+        samples = Samples(row["sampled_time"], **parts)
+    return Result(
+        scenario=scenario,
+        engine=row["engine"],
+        **{name: row[name] for name in (*SCALARS, *PER_CORE)},
+        drops=json.loads(row["drops"]),
+        control=json.loads(row["control"]),
+        notices=tuple(json.loads(row["notices"])),
+        latency=Histogram(counts, int(row["latency_total"]), row["latency_low"], row["latency_high"]),
+        samples=samples,
+    )
+
+
+def _digest(row: dict[str, Any]) -> str:
+    """Return a hash over all fields, their names and lengths."""
+    digest = hashlib.sha256()
+    for name, value in row.items():
+        content = value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _metadata(file: pq.ParquetFile) -> dict[str, str]:
+    return {k.decode(): v.decode() for k, v in file.metadata.metadata.items()}
+
+
+def _provenance(result: Result, source: str | None) -> dict[str, Any]:
+    """Return what made a result, JSON-ready: the same for the same code, whenever and wherever it runs."""
+    about = _code_provenance() | {"engine": result.engine}
+    policy = policy_of(result.scenario)
+    if policy is not None and not from_lbsim(policy.choose):
+        about["policy_source"] = source or policy_source(policy)
+    return about
+
+
+@cache
+def _code_provenance() -> dict[str, Any]:
+    return {
+        "lbsim": lbsim.__version__,
+        "commit": commit_of(ROOT)[0],
+        "sources": fingerprint(),
+        "python": python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }

@@ -1,0 +1,148 @@
+"use strict";
+/* Values on demand: the point nearest to the pointer, or, by the arrow keys, point after point. */
+
+/** The rows of a series by x: what was simulated and what was published there. */
+function rowsOf(series, state, log) {
+  const rows = new Map();
+  const can = (v) => v !== null && (!log || v > 0);
+  for (const point of series.points) if (can(point[1])) rows.set(point[0], { x: point[0], point });
+  if (state.published) {
+    for (const row of series.published) {
+      if (can(row[1])) rows.set(row[0], { x: row[0], ...rows.get(row[0]), published: row });
+    }
+  }
+  return [...rows.values()].sort((a, b) => a.x - b.x);
+}
+
+/** The series and row whose marker is nearest to a place in the picture. */
+function nearest(drawn, state, px, py) {
+  let best = null;
+  drawn.series.forEach((series, order) => {
+    rowsOf(series, state, drawn.log).forEach((row, k) => {
+      for (const marked of [row.point, row.published]) {
+        if (!marked) continue;
+        const distance = Math.hypot(drawn.x(marked[0]) - px, drawn.y(marked[1]) - py);
+        if (!best || distance < best.distance) best = { distance, order, k };
+      }
+    });
+  });
+  return best;
+}
+
+function percent(part, whole) {
+  const change = 100 * (part / whole - 1);
+  const digits = Math.abs(change) < 10 ? 1 : 0;
+  return `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(digits)} %`;
+}
+
+/** The lines of the tip: a name, a text, and whether it belongs to the line above. */
+function describe(panel, row) {
+  const { unit } = unitOf(panel.ylabel);
+  const withUnit = (v) => `${numberText(v)} ${unit}`.trim();
+  const lines = [];
+  if (row.point) {
+    const [, middle, low, high, n] = row.point;
+    lines.push(["simulated", withUnit(middle)]);
+    if (low !== null && low !== high) lines.push([panel.band, `${numberText(low)} to ${numberText(high)}`, true]);
+    if (n > 1) lines.push(["runs", numberText(n), true]);
+  }
+  if (row.published) {
+    const [, value, low, high] = row.published;
+    lines.push(["published", withUnit(value)]);
+    if (low !== null && low !== high) lines.push(["p25 to p75", `${numberText(low)} to ${numberText(high)}`, true]);
+    if (row.point && value !== 0) lines.push(["difference", percent(row.point[1], value)]);
+  }
+  return lines;
+}
+
+/** Let a plot answer: `view()` gives what is drawn now; `holder` takes focus, `tip` shows the values. */
+function inspect(holder, tip, panel, state, view) {
+  let current = null; // { order, k } of the row shown
+
+  function hide() {
+    current = null;
+    tip.hidden = true;
+    view()?.cursor.replaceChildren();
+    emphasize(holder, null);
+  }
+
+  function show(order, k) {
+    const drawn = view();
+    const series = drawn.series[order];
+    if (!series) return hide();
+    const rows = rowsOf(series, state, drawn.log);
+    if (!rows.length) return hide();
+    k = Math.min(Math.max(k, 0), rows.length - 1);
+    current = { order, k };
+    const row = rows[k];
+    const [px, py] = [drawn.x(row.x), drawn.y((row.point ?? row.published)[1])];
+    const ring = marker("o", 9, px, py, "halo");
+    ring.style.setProperty("--c", series.color);
+    drawn.cursor.replaceChildren(
+      svg("line", { x1: px, x2: px, y1: drawn.box.top, y2: drawn.box.bottom }), ring,
+    );
+    emphasize(holder, series.index);
+    const at = unitOf(panel.xlabel);
+    const name = html("strong", {}, [series.name]);
+    name.style.setProperty("--c", series.color);
+    const line = ([term, text, below]) => html("div", below ? { class: "below" } : {}, [html("dt", {}, [term]), html("dd", {}, [text])]);
+    const list = html("dl", {}, describe(panel, row).map(line));
+    tip.replaceChildren(name, html("p", {}, [`${at.name} ${numberText(row.x, 6)} ${at.unit}`.trim()]), list);
+    tip.hidden = false;
+    place(drawn, px, py);
+    return undefined;
+  }
+
+  /** Put the tip beside the point, or above or below it where the plot is narrow. */
+  function place(drawn, px, py) {
+    const ratio = holder.clientWidth / drawn.width;
+    const [x, y] = [px * ratio, py * ratio];
+    const [wide, high] = [tip.offsetWidth, tip.offsetHeight];
+    const [right, bottom] = [holder.clientWidth - wide, holder.clientHeight - high];
+    const within = (value, most) => Math.max(0, Math.min(value, most));
+    let left = x + 18 <= right ? x + 18 : x - 18 - wide;
+    let top = within(y - high / 2, bottom);
+    if (left < 0) [left, top] = [within(x - wide / 2, right), y - 18 - high >= 0 ? y - 18 - high : y + 18];
+    tip.style.left = `${left}px`;
+    tip.style.top = `${top}px`;
+  }
+
+  function point(event) {
+    const drawn = view();
+    const frame = drawn.picture.getBoundingClientRect();
+    const ratio = drawn.width / frame.width;
+    const found = nearest(drawn, state, (event.clientX - frame.left) * ratio, (event.clientY - frame.top) * ratio);
+    if (found) show(found.order, found.k);
+  }
+
+  function key(event) {
+    const count = view().series.length;
+    if (!count || event.altKey || event.ctrlKey || event.metaKey) return;
+    const { order, k } = current ?? { order: 0, k: 0 };
+    const last = rowsOf(view().series[order], state, view().log).length - 1;
+    const moves = {
+      ArrowRight: [order, k + 1], ArrowLeft: [order, k - 1], Home: [order, 0], End: [order, last],
+      ArrowDown: [(order + 1) % count, k], ArrowUp: [(order + count - 1) % count, k],
+    };
+    if (event.key === "Escape") hide();
+    else if (moves[event.key]) {
+      event.preventDefault();
+      show(...moves[event.key]);
+    }
+  }
+
+  holder.addEventListener("pointermove", point);
+  holder.addEventListener("pointerdown", point);
+  holder.addEventListener("pointerleave", () => { if (document.activeElement !== holder) hide(); });
+  holder.addEventListener("keydown", key);
+  holder.addEventListener("focus", () => { if (!current && holder.matches(":focus-visible")) show(0, 0); });
+  holder.addEventListener("blur", hide);
+  return hide;
+}
+
+/** Let one series stand out, or none. */
+function emphasize(holder, index) {
+  for (const group of holder.querySelectorAll(".picture .series")) {
+    group.classList.toggle("quiet", index !== null && group.dataset.index !== String(index));
+  }
+}

@@ -1,0 +1,33 @@
+"""A sweep survives SIGKILL at any instant; results/kills holds the log of ten times as many kills."""
+
+from pathlib import Path
+
+import pytest
+
+from kills import VICTIMS, Kill, campaign
+
+LOG = Path(__file__).parent.parent / "results" / "kills" / "kills.csv"
+
+
+@pytest.mark.slow
+def test_fifty_kills_lose_nothing_and_repeat_nothing(tmp_path):
+    events = list(campaign(50, seed=3, home=tmp_path))
+    kills = [event for event in events if isinstance(event, Kill)]
+    ends = [event for event in events if not isinstance(event, Kill)]
+    assert len(kills) == 50
+    assert {kill.victim for kill in kills} == set(VICTIMS)
+    assert len({kill.stored for kill in kills}) > 15  # all over the sweep
+    assert [k for k in kills if k.damaged or k.changed or k.orphans] == []
+    assert ends
+    assert set(ends) == {"equal"}
+
+
+def test_the_long_run_is_on_record():
+    commit, head, *rows, summary = LOG.read_text().splitlines()
+    assert commit.startswith("# commit ")
+    assert head.split(",") == list(Kill._fields)
+    kills = [dict(zip(Kill._fields, row.split(","), strict=True)) for row in rows]
+    assert len(kills) >= 500
+    assert all(kill["damaged"] == kill["changed"] == kill["orphans"] == "0" for kill in kills)
+    assert ", 0 not equal" in summary
+    assert "; 0 points lost" in summary

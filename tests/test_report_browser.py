@@ -1,0 +1,457 @@
+"""The report in a browser: headless Chromium opens it from disk and uses it as a reader would."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from reports import CSV, NASTY, claim, panel, series, write_figure
+
+from lbsim.study.report import write_report
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.chrome.service import Service  # noqa: E402  # there only if selenium is
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no browser here: apt-get install chromium chromium-driver"
+)
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+PLAIN = "toeplitz"  # a figure with a linear axis, a range given, and a value of zero
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    write_figure(results, chart=[panel()], claims=[claim(), claim(9.0, id="MY-1")])
+    rest = [series("RSS", [[10, 0, 0, 0, 1], [20, 14, 13, 15, 2], [30, 18, 18, 18, 1]])]
+    linear = panel(log=False, ylim=[0, 24], rule=None, ylabel="throughput (Gb/s)", series=rest)
+    write_figure(results, PLAIN, chart=[linear, panel()], title="Plain")
+    odd = [panel(series=[series("A", [])]), panel(series=[series("A", [[7, 3, None, None, 1]])], log=False)]
+    write_figure(results, "odd", chart=odd, title="Odd", csv="n\n" + "".join(f"{k}\n" for k in range(600)))
+    return write_report(results)
+
+
+@pytest.fixture
+def page(browser, report):
+    """The report freshly opened at 1200 x 900; at the end the console must be empty."""
+    size(browser, 1200, 900)
+    scheme(browser, "light")
+    browser.get(report.as_uri())
+    wait(browser, lambda: drawn(browser))
+    yield browser
+    browser.execute_script("localStorage.clear()")
+    assert browser.get_log("browser") == []
+
+
+def size(browser, width, height, mobile=False):
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def scheme(browser, name):
+    still = {
+        "name": "prefers-reduced-motion",
+        "value": "reduce",
+    }  # a page that still scrolls cannot be clicked
+    features = [{"name": "prefers-color-scheme", "value": name}, still]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def all_of(page, selector):
+    return page.find_elements(By.CSS_SELECTOR, selector)
+
+
+def one(page, selector):
+    (found,) = all_of(page, selector)
+    return found
+
+
+def texts(page, selector):
+    """The texts of elements, also of SVG and of hidden ones."""
+    return [element.get_attribute("textContent") for element in all_of(page, selector)]
+
+
+def wait(page, condition):
+    """Wait until a condition holds: a browser reports some events a little later."""
+    WebDriverWait(page, 20, 0.02).until(lambda _: condition())
+
+
+def drawn(page):
+    """Whether every chart is there, as wide as its place."""
+    return page.execute_script(
+        "return [...document.querySelectorAll('.plot')].every((plot) => plot.clientWidth > 0 && "
+        "plot.querySelector('.picture')?.viewBox.baseVal.width === Math.round(plot.clientWidth))"
+    )
+
+
+def press(page, selector, text):
+    for button in all_of(page, selector):
+        if button.get_attribute("textContent") == text:
+            button.click()
+            return button
+    raise AssertionError(f"no {selector} says {text!r}")
+
+
+def keys(page, *pressed):
+    ActionChains(page).send_keys(*pressed).perform()
+
+
+def tip(page):
+    """What the tip says: the name of the series, the place, and its lines."""
+    (shown,) = [element for element in all_of(page, ".tip") if element.is_displayed()]
+    terms = [element.text for element in shown.find_elements(By.TAG_NAME, "dt")]
+    values = [element.text for element in shown.find_elements(By.TAG_NAME, "dd")]
+    lines = list(zip(terms, values, strict=True))
+    return shown.find_element(By.TAG_NAME, "strong").text, shown.find_element(By.TAG_NAME, "p").text, lines
+
+
+def hover(page, plot, x, y):
+    """Move the pointer to a place of the picture, in its own units."""
+    where = page.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});"
+        "const box = arguments[0].querySelector('.picture').getBoundingClientRect(); return [box.x, box.y]",
+        plot,
+    )
+    actions = ActionChains(page)
+    actions.w3c_actions.pointer_action.move_to_location(int(where[0] + x), int(where[1] + y))
+    actions.perform()
+
+
+def place_of(page, plot, k, series=0, kind="dot"):
+    """Where the k-th marker of a series is in the picture."""
+    mark = plot.find_elements(By.CSS_SELECTOR, f".series[data-index='{series}'] .{kind}")[k]
+    return [float(part) for part in re.findall(r"[\d.]+", mark.get_dom_attribute("transform"))]
+
+
+FIG13 = "#rsspp-fig13"
+LEGEND = f"{FIG13} .legend button"
+Y_TICKS = f"{FIG13} .picture .axes text.y"
+
+
+def test_it_opens_from_disk_and_draws_without_a_complaint(page):
+    assert len(all_of(page, f"{FIG13} .picture")) == 1
+    assert len(all_of(page, f"#{PLAIN} .picture")) == 2
+    assert len(all_of(page, f"{FIG13} .series .published")) == 3
+    assert len(all_of(page, ".thumbnail .line")) == 3  # a figure without points has none
+    assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_it_cannot_reach_a_network_nor_run_what_is_not_its_own(browser, report):
+    browser.get(report.as_uri())
+    attempt = (
+        "const done = arguments[arguments.length - 1]; window.ran = false;"
+        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
+        "document.body.append(script);"
+        "fetch('http://127.0.0.1:9/').then(() => done('loaded'), (e) => done(e.message + window.ran))"
+    )
+    assert browser.execute_async_script(attempt).endswith("false")
+    refused = " ".join(line["message"] for line in browser.get_log("browser"))
+    assert "connect" in refused.lower()
+    assert "Content Security Policy" in refused
+
+
+def test_names_are_text_wherever_they_come_from(page):
+    assert NASTY in texts(page, LEGEND)
+    assert all_of(page, "b.evil") == []
+
+
+def test_a_button_hides_a_series_and_brings_it_back(page):
+    before = texts(page, Y_TICKS)
+    assert before == ["50", "100", "200", "500", "1,000", "2,000", "5,000", "10,000"]
+    button = press(page, LEGEND, "RSS")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert [g.get_attribute("data-index") for g in all_of(page, f"{FIG13} .picture .series")] == ["1"]
+    press(page, LEGEND, NASTY)
+    assert all_of(page, f"{FIG13} .picture .series") == []
+    assert texts(page, f"{FIG13} .picture .empty") == ["every series is hidden"]
+    press(page, LEGEND, "RSS")
+    press(page, LEGEND, NASTY)
+    assert button.get_attribute("aria-pressed") == "true"
+    assert len(all_of(page, f"{FIG13} .picture .series")) == 2
+    assert texts(page, Y_TICKS) == before
+
+
+def test_what_was_published_and_the_bands_can_be_hidden(page):
+    assert len(all_of(page, f"{FIG13} .series .band")) == 2
+    press(page, LEGEND, "p25 to p75")
+    assert all_of(page, f"{FIG13} .series .band") == []
+    press(page, LEGEND, "published")
+    assert all_of(page, f"{FIG13} .series .published") == []
+    assert len(all_of(page, f"{FIG13} .picture .line")) == 2
+
+
+def test_one_legend_rules_all_panels_of_a_figure(page):
+    press(page, f"#{PLAIN} .legend button", "RSS")
+    assert [len(p.find_elements(By.CSS_SELECTOR, ".series")) for p in all_of(page, f"#{PLAIN} .picture")] == [
+        0,
+        1,
+    ]
+
+
+def test_the_scale_of_a_chart_changes_its_axis_and_no_other(page):
+    other = texts(page, f"#{PLAIN} .picture .axes text.y")
+    pressed = [b.get_attribute("aria-pressed") for b in all_of(page, f"{FIG13} .switch button")]
+    assert pressed == ["false", "true"]
+    press(page, f"{FIG13} .switch button", "linear")
+    assert texts(page, Y_TICKS) == [f"{v:,}" for v in range(0, 8001, 1000)]
+    assert texts(page, f"#{PLAIN} .picture .axes text.y") == other
+    press(page, f"{FIG13} .switch button", "log")
+    assert texts(page, Y_TICKS)[0] == "50"
+
+
+def test_zeros_are_missed_aloud_on_a_logarithmic_axis(page):
+    plot, note = all_of(page, f"#{PLAIN} .plot")[0], all_of(page, f"#{PLAIN} .note")[0]
+    assert len(plot.find_elements(By.CSS_SELECTOR, ".dot")) == 3
+    assert not note.is_displayed()
+    press(page, f"#{PLAIN} .switch button", "log")
+    assert len(plot.find_elements(By.CSS_SELECTOR, ".dot")) == 2
+    assert note.text == "Not on a logarithmic axis: 1 value of zero or below."
+    press(page, f"#{PLAIN} .switch button", "linear")
+    assert not note.is_displayed()
+
+
+def test_the_pointer_finds_the_nearest_point(page):
+    plot = one(page, f"{FIG13} .plot")
+    x, y = place_of(page, plot, 2)
+    hover(page, plot, x + 9, y - 14)
+    name, place, lines = tip(page)
+    assert (name, place) == ("RSS", "offered load 3 Gb/s")
+    assert lines == [
+        ("simulated", "900 µs"),
+        ("p25 to p75", "400 to 2,000"),
+        ("runs", "3"),
+        ("published", "600 µs"),
+        ("p25 to p75", "500 to 700"),
+        ("difference", "+50 %"),
+    ]
+    x, y = place_of(page, plot, 3, series=1)
+    hover(page, plot, x - 5, y + 8)
+    assert tip(page) == (NASTY, "offered load 4 Gb/s", [("simulated", "80 µs")])
+    quiet = all_of(page, f"{FIG13} .picture .quiet")
+    assert [g.get_attribute("data-index") for g in quiet] == ["0"]
+
+
+def test_published_points_answer_too(page):
+    plot = one(page, f"{FIG13} .plot")
+    hover(page, plot, *place_of(page, plot, 2, kind="published"))
+    assert tip(page) == ("RSS", "offered load 3.5 Gb/s", [("published", "3,000 µs")])
+
+
+def test_the_tip_stays_inside_the_page(page):
+    size(page, 360, 700, mobile=True)
+    plot = one(page, f"{FIG13} .plot")
+    wait(page, lambda: plot.rect["width"] < 360 and drawn(page))
+    for k in range(4):
+        hover(page, plot, *place_of(page, plot, k))
+        left, right = page.execute_script(
+            "const r = arguments[0].querySelector('.tip').getBoundingClientRect(); return [r.left, r.right]",
+            plot,
+        )
+        assert left >= 0
+        assert right <= 360
+
+
+def test_arrow_keys_go_from_point_to_point_and_from_series_to_series(page):
+    plot = one(page, f"{FIG13} .plot")
+    assert "p95 latency (µs) over offered load (Gb/s)" in plot.get_attribute("aria-label")
+    page.execute_script("document.querySelector('#rsspp-fig13 .switch button:last-child').focus()")
+    keys(page, Keys.TAB)
+    assert page.switch_to.active_element == plot
+    assert tip(page)[:2] == ("RSS", "offered load 1 Gb/s")
+    keys(page, Keys.ARROW_RIGHT)
+    assert tip(page)[1] == "offered load 2 Gb/s"
+    keys(page, Keys.END, Keys.ARROW_RIGHT)
+    assert tip(page)[1] == "offered load 4 Gb/s"
+    keys(page, Keys.ARROW_DOWN, Keys.ARROW_LEFT)
+    assert tip(page)[:2] == (NASTY, "offered load 3 Gb/s")
+    keys(page, Keys.ARROW_UP, Keys.HOME)
+    assert tip(page)[:2] == ("RSS", "offered load 1 Gb/s")
+    keys(page, Keys.ESCAPE)
+    assert [e for e in all_of(page, ".tip") if e.is_displayed()] == []
+
+
+def test_every_control_is_a_button_that_the_keyboard_reaches(page):
+    button = all_of(page, LEGEND)[0]
+    page.execute_script("arguments[0].focus()", button)
+    keys(page, Keys.SPACE)
+    assert button.get_attribute("aria-pressed") == "false"
+    keys(page, Keys.TAB)
+    assert page.switch_to.active_element == all_of(page, LEGEND)[1]
+    outline = page.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_the_csv_button_yields_the_table_byte_by_byte(page, tmp_path):
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    one(page, f"{FIG13} button.csv").click()
+    saved = tmp_path / "rsspp-fig13.csv"
+    wait(page, saved.exists)
+    assert saved.read_bytes() == CSV.encode()
+
+
+def test_the_table_shows_what_the_csv_holds(page):
+    details = one(page, f"{FIG13} details.table")
+    assert texts(page, f"{FIG13} td") == []
+    details.find_element(By.TAG_NAME, "summary").click()
+    wait(page, lambda: texts(page, f"{FIG13} td"))
+    rows = [[c.get_attribute("textContent") for c in row.find_elements(By.XPATH, "*")]
+            for row in details.find_elements(By.TAG_NAME, "tr")]  # fmt: skip
+    assert rows[0] == ["series", "load", "p95_us", "note"]
+    assert rows[1] == ["RSS", "1", "100", 'a, "b"\nand µ']
+    assert rows[2] == ["RSS", "2", "900", ""]
+    assert rows[3][0] == NASTY.replace('"', "")
+    assert len(rows) == 4
+    assert [th.get_attribute("class") for th in details.find_elements(By.TAG_NAME, "th")] == [
+        "",
+        "n",
+        "n",
+        "",
+    ]
+
+
+def test_a_long_table_is_cut_and_says_so(page):
+    one(page, "#odd details.table summary").click()
+    wait(page, lambda: all_of(page, "#odd td"))
+    assert len(all_of(page, "#odd details.table tbody tr")) == 500
+    assert texts(page, "#odd details.table .note") == ["The first 500 of 600 rows; the CSV has them all."]
+
+
+def test_charts_of_no_point_or_of_one_are_drawn(page):
+    empty, single = all_of(page, "#odd .picture")
+    assert empty.find_elements(By.CSS_SELECTOR, ".dot") == []
+    assert len(single.find_elements(By.CSS_SELECTOR, ".dot")) == 1
+    assert [t.get_attribute("textContent") for t in single.find_elements(By.CSS_SELECTOR, "text.x")] == ["7"]
+    hover(page, all_of(page, "#odd .plot")[1], 100, 100)
+    assert tip(page) == ("A", "offered load 7 Gb/s", [("simulated", "3 µs")])
+
+
+def test_dark_follows_the_system_and_the_button_overrules_it(page, report):
+    def ground():
+        return page.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+    light = ground()
+    scheme(page, "dark")
+    dark = ground()
+    assert dark != light
+    button = one(page, "#theme")
+    wait(page, lambda: button.text == "Light")
+    button.click()
+    assert ground() == light
+    page.get(report.as_uri())
+    assert ground() == light
+    one(page, "#theme").click()
+    assert ground() == dark
+
+
+def test_black_lines_are_seen_in_the_dark(page):
+    scheme(page, "dark")
+    line = all_of(page, f"{FIG13} .series[data-index='1'] .line")[0]
+    stroke = page.execute_script(
+        "const paint = document.createElement('canvas').getContext('2d');"
+        "paint.fillStyle = getComputedStyle(arguments[0]).stroke; paint.fillRect(0, 0, 1, 1);"
+        "return [...paint.getImageData(0, 0, 1, 1).data]",
+        line,
+    )
+    assert min(stroke[:3]) > 120
+
+
+def test_a_phone_scrolls_down_and_never_sideways(page):
+    size(page, 360, 700, mobile=True)
+    page.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+    wait(page, lambda: one(page, f"{FIG13} .plot").rect["width"] < 360 and drawn(page))
+    wait(page, lambda: all_of(page, "#odd td"))
+    assert page.execute_script("return document.documentElement.scrollWidth") == 360
+    wide = page.execute_script(
+        "return [...document.querySelectorAll('main *')].filter((e) => !e.closest('.scroll, svg, .tip'))"
+        ".filter((e) => e.getBoundingClientRect().right > 360.5).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+
+
+def test_without_scripts_pictures_stand_there_and_no_dead_buttons(browser, report):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(report.as_uri())
+        assert [image.is_displayed() for image in all_of(browser, ".chart img")] == [True] * 3
+        assert not any(button.is_displayed() for button in all_of(browser, "button"))
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_on_paper_it_is_light_and_shows_no_controls(page):
+    one(page, "#theme").click()
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        colours = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+        assert page.execute_script(colours) == ["rgb(255, 255, 255)", "rgb(28, 27, 25)"]
+        for hidden in ("#theme", "button.csv", ".switch button", "details"):
+            assert not any(element.is_displayed() for element in all_of(page, hidden))
+        assert one(page, f"{FIG13} .picture").is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+CALLS = [
+    ("linearTicks([0, 35], 8)", [0, 5, 10, 15, 20, 25, 30, 35]),
+    ("linearTicks([2.8, 4.1], 7)", [2.8, 3, 3.2, 3.4, 3.6, 3.8, 4]),
+    ("linearTicks([-3, 3], 3)", [-2, 0, 2]),
+    ("logTicks([50, 10000], 12)", [50, 100, 200, 500, 1000, 2000, 5000, 10000]),
+    ("logTicks([1, 1e6], 8)", [10**k for k in range(7)]),
+    ("logTicks([1e-6, 1e6], 7)", [1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6]),
+    ("logTicks([120, 180], 8)", [120, 140, 160, 180]),
+    ("domainOf([3, 47], false, 8)", [0, 50]),
+    ("domainOf([-3, 4], false, 8)", [-3, 4]),
+    ("domainOf([0, 0], false, 8)", [0, 1]),
+    ("domainOf([63, 8600], true, 8)", [50, 10000]),
+    ("domainOf([7, 7], true, 8)", [5, 10]),
+    ("domainOf([], true, 8)", [1, 10]),
+    ("xTicks(null, [1, 2, 4, 8], [1, 8], (v) => v * 100)", [1, 2, 4, 8]),
+    ("xTicks(null, [1, 2, 4, 80], [1, 80], (v) => v * 8)", list(range(5, 81, 5))),
+    ("xTicks([2, 4, 99], [1, 2, 3, 4], [1, 4], (v) => v * 100)", [2, 4]),
+    ("[numberText(1364.24), numberText(-0.00012), numberText(null), numberText(0)]",
+     ["1,364", "−0.00012", "–", "0"]),
+    ("Object.values(unitOf('sum of loads (of 4)'))", ["sum of loads", "of 4"]),
+    ("Object.values(unitOf('cores'))", ["cores", ""]),
+    ("parseCsv('a,b\\r\\n1,\"x\"\"y\"\\n')", [["a", "b"], ["1", 'x"y']]),
+    ("parseCsv('a\\n\\n1')", [["a"], [""], ["1"]]),
+]  # fmt: skip
+
+
+def test_ticks_numbers_and_tables(page):
+    for call, expected in CALLS:
+        assert page.execute_script(f"return {call}") == expected, call
+
+
+def test_the_file_is_small(report):
+    assert Path(report).stat().st_size < 100_000
