@@ -221,7 +221,8 @@ def main() -> int:
     ends: list[str] = []
     bad = 0
     with given.log.open("w") as log, tempfile.TemporaryDirectory() as home:
-        print(f"# commit {commit_of(ROOT)[0]}; python -m tests.kills {given.kills} --seed {given.seed}", file=log)
+        command = f"python -m tests.kills {given.kills} --seed {given.seed}"
+        print(f"# commit {commit_of(ROOT)[0]}; {command}", file=log)
         print(",".join(Kill._fields), file=log)
         for event in campaign(given.kills, given.seed, Path(home)):
             if isinstance(event, Kill):

@@ -22,7 +22,8 @@ from lbsim.cli.variants import Request, label_of, variants_of
 from lbsim.engine.run import run
 from lbsim.metrics.intervals import mean_interval
 from lbsim.scenario import Rsspp, load_scenario, override
-from lbsim.study import Ran
+from lbsim.study import Execution, Ran
+from lbsim.study.runner import Interrupted
 
 COMMANDS = ("run", "figures", "scorecard", "report", "bench", "check", "list", "schema")
 SCENARIO = """
@@ -264,6 +265,54 @@ def test_an_interrupt_says_how_to_go_on(scenario: Path, monkeypatch: pytest.Monk
     answer = call("figures")
     assert answer.exit_code == 130
     assert "the same command again resumes" in answer.stderr
+    monkeypatch.setattr("lbsim.cli.studies.figures", lambda *_, **__: interrupted_at(57))
+    assert "57 of 200 points are stored" in call("figures").stderr
+
+
+def interrupted_at(kept: int) -> None:
+    raise Interrupted(kept, 200)
+
+
+def test_how_points_are_computed_can_be_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Execution] = []
+    monkeypatch.setattr(
+        "lbsim.cli.studies.figures", lambda *_, execution, **__: asked.append(execution) or []
+    )
+    monkeypatch.setattr("lbsim.cli.studies.write_report", lambda results: results / "report.html")
+    assert call("figures", "--executor", "inline", "--fresh", "--limit-time", "10m").exit_code == 0
+    assert call("figures", "--executor", "tcp://127.0.0.1:8786", "--timeout", "1.5 h").exit_code == 0
+    first, second = asked
+    assert (first.executor, first.fresh, first.limit_time, first.timeout) == ("inline", True, 600, 3600)
+    assert (second.executor, second.fresh, second.limit_time, second.timeout) == (
+        "tcp://127.0.0.1:8786",
+        False,
+        None,
+        5400,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--limit-time", "ten"], "--limit-time: 'ten' is not a time: write a number and one of s, m"),
+        (["--timeout", "0s"], "--timeout: 0s is over before it begins"),
+        (["--executor", "slurm"], "'slurm' is none of inline, loky, dask"),
+    ],
+)
+def test_nonsense_about_computing_is_refused(options: list[str], said: str) -> None:
+    answer = call("figures", *options)
+    assert answer.exit_code == 2
+    assert said in answer.stderr
+
+
+def test_points_left_by_the_time_limit_are_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [Ran("a-figure", pd.DataFrame(), [], [], 3)]
+    monkeypatch.setattr("lbsim.cli.studies.figures", lambda *_, **__: left)
+    monkeypatch.setattr("lbsim.cli.studies.write_report", lambda results: results / "report.html")
+    answer = call("figures")
+    assert answer.exit_code == 130
+    assert "3 points left" in answer.stdout
+    assert "the same command again resumes" in answer.stderr
 
 
 def test_check_tells_every_problem_of_a_scenario(scenario: Path) -> None:
@@ -338,7 +387,7 @@ def test_points_that_failed_are_named_and_exit_with_3(
     answer = call("figures", "a-figure", "--full", "--jobs", 2, "--results", tmp_path)
     assert answer.exit_code == 3
     assert "a-figure: {'cores': 3}: ValueError: no" in answer.stderr
-    assert (asked["names"], asked["full"], asked["jobs"], asked["results"]) == (
+    assert (asked["names"], asked["full"], asked["execution"].jobs, asked["results"]) == (
         ["a-figure"],
         True,
         2,

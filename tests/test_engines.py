@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lbsim.balancer import policies
+from lbsim.balancer import Unit, View, policies
 from lbsim.engine.compiled import CompiledPlane, compile_policy
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import ARRIVAL, CONTROL, Choice, Clock, Plane
@@ -184,3 +184,18 @@ def test_without_the_yield_at_a_zero_gap_the_engines_differ() -> None:
     assert truth["packets"][3] == [0, 0]
     assert outcome(case, "reference") == truth
     assert outcome(case, "reference", Hurried) != truth
+
+
+TARGET = 0
+
+
+def constant(view: View, unit: Unit) -> int:
+    return TARGET
+
+
+def test_a_policy_compiles_again_when_a_global_it_reads_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, unit = View(2, 0, np.zeros(2, np.int64), np.zeros(0, np.int64), 1), Unit(0, 0, 0, 64)
+    assert compile_policy(constant)(view, unit) == 0
+    assert compile_policy(constant) is compile_policy(constant)
+    monkeypatch.setitem(globals(), "TARGET", 1)
+    assert compile_policy(constant)(view, unit) == 1

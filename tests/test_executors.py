@@ -1,8 +1,10 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from sweeps import alive, misbehaving, offered, payloads, processes, seeds, star
 
 from lbsim.engine.run import run
 from lbsim.study import worker
-from lbsim.study.executors import Execution, Inline, open_pool
+from lbsim.study.executors import Execution, Inline, Opened, Pool, open_pool
 from lbsim.study.keys import fingerprint, point_key
 from lbsim.study.runner import run_points
 from lbsim.study.worker import Problem, Task, compute
@@ -67,6 +69,20 @@ def test_a_call_inline_runs_at_once_and_its_error_stays_in_the_future():
 
 def _interrupt():
     raise KeyboardInterrupt
+
+
+class Broken(Inline):
+    def submit(self, function, /, *args, **kwargs):
+        raise BrokenExecutor("while idle")
+
+
+def test_an_executor_that_broke_while_idle_is_opened_again_once():
+    opened, closed = iter([Broken(), Inline(), Broken(), Broken()]), []
+    pool = Pool(lambda: Opened(next(opened), lambda: 1, lambda error: True, closed.append))
+    assert pool.submit(int, "3").result() == 3
+    assert closed == [True]
+    pool.close()
+    assert isinstance(pool.submit(int, "3").exception(), BrokenExecutor)
 
 
 # --- what a worker refuses ---
@@ -124,6 +140,7 @@ def test_processes_give_what_one_gives_in_any_order(tmp_path, alone, jobs):
     assert payloads(tmp_path) == alone
     warm = get_reusable_executor(max_workers=jobs, reuse=True)
     assert warm.submit(os.getppid).result() == os.getpid()  # still there for the next study
+    assert warm.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
     warm.shutdown(kill_workers=True)
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from lbsim import balancer
 from lbsim.balancer import Policy
+from lbsim.balancer.meaning import from_lbsim, meaning
 from lbsim.jit import kernel_sources
 from lbsim.scenario import override
 from lbsim.study import keys
 from lbsim.study.keys import fingerprint, point_key, policy_digest, policy_source
-from lbsim.study.meaning import from_lbsim, meaning
 from results import BASE
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def digest(choose, state=0):
 
 
 def test_the_fingerprint_covers_what_defines_a_run(tmp_path, monkeypatch):
-    harmless = ("study/plot.py", "cli/app.py", "bench/x.py", "__init__.py", "metrics/warmup.py", "py.typed")
+    harmless = ("study/plot.py", "cli/app.py", "__init__.py", "metrics/intervals.py", "py.typed")
     meaningful = ("engine/run.py", "engine/__init__.py", "workload/data/sizes.csv", "metrics/result.py")
     ignored = "engine/__pycache__/run.pyc"
     monkeypatch.setattr(keys, "PACKAGE", tmp_path)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from kills import VICTIMS, Kill, campaign
 
 LOG = Path(__file__).parent.parent / "results" / "kills" / "kills.csv"

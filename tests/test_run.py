@@ -192,7 +192,7 @@ def test_an_unknown_policy_is_refused_with_the_nearest_name() -> None:
 
 
 def test_a_run_too_short_to_say_says_so() -> None:
-    assert "too few to trust a p99" in lbsim.run(scenario("rss")).notices[0]
+    assert "beyond p99" in lbsim.run(scenario("rss")).notices[0]
     assert lbsim.run(scenario("rss", duration="100ms")).notices == ()
 
 

@@ -18,7 +18,7 @@ from lbsim.engine.compiled import choose_and_poll
 from lbsim.engine.run import run
 from lbsim.scenario import CaptureFile, Recorded, override
 from lbsim.study import flight, pointfile, store
-from lbsim.study.executors import Execution, open_pool
+from lbsim.study.executors import Execution, Inline, Opened, Pool, open_pool
 from lbsim.study.keys import point_key
 from lbsim.study.runner import Interrupted, run_points
 
@@ -368,6 +368,14 @@ def test_an_interrupt_keeps_what_came_back_and_tells_how_much(tmp_path):
     assert (caught.value.kept, caught.value.total) == (2, 4)
     assert notes.ended == 1
     assert run_points(seeds(0, 1, 3, 4), tmp_path, offered, execution=INLINE).stored == 2
+
+
+def test_what_came_back_before_an_interrupt_is_stored(tmp_path):
+    go, _ = misbehaving(tmp_path, {2: interrupt})
+    three = Pool(lambda: Opened(Inline(), lambda: 3, lambda error: False, lambda kill: None), apart=False)
+    with pytest.raises(Interrupted, match="2 of 3 points"):
+        run_points(seeds(0, 1, 2), tmp_path, offered, run=go, pool=three)
+    assert len(payloads(tmp_path)) == 2
 
 
 SCRIPT = """

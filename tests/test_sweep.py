@@ -222,6 +222,22 @@ def test_what_the_time_limit_left_is_said_and_comes_next_time(tmp_path: Path):
     assert files(made.folder) == files(run(sweep(), tmp_path / "other").folder)
 
 
+def test_no_round_begins_once_the_time_is_up(tmp_path: Path):
+    calls = []
+
+    class Three(Execution):
+        def over(self) -> bool:
+            return len(calls) >= 3
+
+    def counted(scenario: Scenario, progress: object = None) -> Result:
+        calls.append(scenario)
+        return made_up(scenario)
+
+    until = {"quantity": "latency_mean_us", "within": 1e-9, "at_least": 2, "at_most": 4}
+    result = run(sweep(until=until), tmp_path, counted, execution=Three(executor="inline"))
+    assert result.table["status"].tolist() == ["ok", "ok", "ok", "left"]
+
+
 def test_an_interrupted_sweep_goes_on_to_the_same_bytes(tmp_path: Path):
     made = sweep(
         warmup="mser5", until={"within": 0.0005, "at_least": 2, "at_most": 5, "quantity": "latency_mean_us"}
@@ -286,7 +302,8 @@ def test_until_stops_where_a_replication_failed(tmp_path: Path):
             raise ArithmeticError
         return made_up(scenario)
 
-    result = run(sweep(until={"within": 1e-6, "at_least": 3, "at_most": 99}), tmp_path, unlucky)
+    until = {"quantity": "latency_mean_us", "within": 1e-6, "at_least": 3, "at_most": 99}
+    result = run(sweep(until=until), tmp_path, unlucky)
     assert len(result.table) == 6
     assert len(result.failures) == 2
 
@@ -339,6 +356,7 @@ def test_pilots_that_were_left_leave_their_points(tmp_path: Path):
 
 def test_the_pilot_samples_as_the_scenario_says_or_a_thousand_times():
     assert pilot_of(BASE).measure.interval == 10**6
+    assert pilot_of(BASE.model_copy(update={"warmup": 7000})).warmup == 0
     own = BASE.model_copy(update={"measure": BASE.measure.model_copy(update={"interval": 5 * 10**6})})
     assert pilot_of(own).measure.interval == 5 * 10**6
     short = BASE.model_copy(update={"duration": 10**6 + 1})
@@ -351,8 +369,8 @@ def test_the_pilot_samples_as_the_scenario_says_or_a_thousand_times():
 
 def test_runs_that_are_too_short_are_told_once_and_noted_everywhere(tmp_path: Path):
     def short(scenario: Scenario, progress: object = None) -> Result:
-        few = Histogram.of(np.arange(200 + scenario.replication))
-        return replace(made_up(scenario), latency=few, offered=few.count, delivered=few.count)
+        notices = (f"of {200 + scenario.replication} packets only 0 beyond p99.9",)
+        return replace(made_up(scenario), notices=notices)
 
     result = run(sweep(replications=2), tmp_path, short)
     assert [w.partition(": ")[0] for w in result.warnings] == ["arrivals.load = 0.25, replication 0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -16,6 +17,9 @@ BAD_INPUT: Final = 2
 POINTS_FAILED: Final = 3
 INTERRUPTED: Final = 130
 
+RESUMABLE: Final = ("figures", "scorecard", "sweep")
+KEPT: Final = "finished points are kept: the same command again resumes"
+
 PLAIN: Final = {"µ": "u", "±": "+-", "–": "-", "−": "-", "─": "-", "…": "..."}
 
 
@@ -27,7 +31,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            _stop(str(interrupt) or "interrupted; nothing was saved", INTERRUPTED)
+            kept = KEPT if ctx.invoked_subcommand in RESUMABLE else "nothing was saved"
+            _stop(str(interrupt) or f"interrupted; {kept}", INTERRUPTED)
         except BrokenPipeError:  # the reader of our output has seen enough
             raise
         except OSError as error:
@@ -247,7 +252,11 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command line, on any terminal: what its encoding lacks is written in ASCII."""
+    """Run the command line, on any terminal: what its encoding lacks is written in ASCII.
+
+    To be asked to end (SIGTERM) is an interrupt: what is finished is kept.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

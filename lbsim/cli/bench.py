@@ -33,9 +33,7 @@ def bench_command(quick: bool, as_json: bool) -> int:
             out.print(case, style="bold")
             out.print(_memory(lines) if case == "memory" else _race(lines, out.options.ascii_only))
             out.print()
-        out.print(
-            "agrees: mean within 4 standard errors of the formula; trace-fed and sweep: to the last ps", style="dim"
-        )
+        out.print("agrees: mean within 4 standard errors of the formula; others: to the last ps", style="dim")
     return CLAIM_FAILED if any(row["agrees"] is False for row in rows) else 0
 
 

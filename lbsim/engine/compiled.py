@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, cast
 
 import numba
 import numpy as np
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
+from lbsim.balancer.meaning import meaning
 from lbsim.balancer.policies import Unit, View
 from lbsim.engine import kernels
 from lbsim.engine.kernels import Machine
@@ -183,7 +184,18 @@ def choose_and_poll() -> Callable[..., int]:
     return cast(Callable[..., int], numba.njit(plain.py_func, **options))
 
 
-@lru_cache(maxsize=64)
+_COMPILED: dict[str, Callable[[View, Unit], int]] = {}
+
+
 def compile_policy(choose: Callable[[View, Unit], int]) -> Callable[[View, Unit], int]:
-    """Return a policy's function compiled by Numba; its types are checked when it first runs."""
-    return transient(choose)
+    """Return a policy's function compiled by Numba; its types are checked when it first runs.
+
+    It compiles once for what it does: again after a global that it reads has changed, as Numba freezes those.
+    """
+    try:
+        told = meaning(choose)
+    except ValueError:  # it uses something that cannot be compared
+        return transient(choose)
+    if told not in _COMPILED:
+        _COMPILED[told] = transient(choose)
+    return _COMPILED[told]

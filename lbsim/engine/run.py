@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Clock, Int64s, Plane
 from lbsim.engine.reference import ReferencePlane
 from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
+from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.result import Result, Samples
 from lbsim.nic import round_robin_table
 from lbsim.rng import coin, stream
@@ -23,10 +25,6 @@ from lbsim.scenario import PolicyDispatch, Rsspp, Scenario, ScenarioError, Spray
 Engine = Literal["auto", "compiled", "reference"]
 Progress = Callable[[float, int], None]
 """Called now and then with the share of simulated time done (0..1) and the packets run so far."""
-
-FEW = 10_000
-"""Below this many measured packets a p99 rests on fewer than a hundred samples: the result says so."""
-
 
 def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None = None) -> Result:
     """Simulate a scenario and return its result.
@@ -74,8 +72,6 @@ def _run(
     tally = plane.finish()
     if tally.offered == 0:
         notices += ("no packet arrived after the warm-up: the run is too short",)
-    elif tally.offered < FEW:
-        notices += (f"only {tally.offered} packets were measured: too few to trust a p99; lengthen the run",)
     result = Result(
         scenario=s,
         engine=plane.name,
@@ -98,7 +94,7 @@ def _run(
     broken = [law for law, holds in result.laws().items() if not holds]
     if broken:
         raise AssertionError(f"a conservation law is broken, please report this: {'; '.join(broken)}")
-    return result
+    return replace(result, notices=result.notices + too_short(result)) if tally.offered else result
 
 
 def _plane(

@@ -16,8 +16,8 @@ import numpy as np
 
 import lbsim
 from lbsim.balancer import Policy, policies
+from lbsim.balancer.meaning import meaning
 from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, Table, canonical
-from lbsim.study.meaning import meaning
 
 PACKAGE: Final = Path(lbsim.__file__).parent
 
@@ -25,10 +25,8 @@ NOT_SEMANTIC: Final = (
     "__init__.py",
     "bench",
     "cli",
-    "metrics/adequacy.py",
     "metrics/intervals.py",
     "metrics/quantities.py",
-    "metrics/warmup.py",
     "py.typed",
     "study",
 )
@@ -70,7 +68,7 @@ def policy_of(scenario: Scenario) -> Policy | None:
 
 
 def policy_digest(policy: Policy) -> str:
-    """Return a hash of what a policy does, 64 hex digits; see `lbsim.study.meaning`.
+    """Return a hash of what a policy does, 64 hex digits; see `lbsim.balancer.meaning`.
 
     Its text is not asked: a file edited after its import still runs as it was. Raises ValueError where the
     policy uses something whose content cannot be told.

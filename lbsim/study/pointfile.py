@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import lbsim
+from lbsim.balancer.meaning import from_lbsim
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.result import Result, Samples
 from lbsim.scenario import Scenario, canonical
 from lbsim.study.keys import fingerprint, policy_of, policy_source
-from lbsim.study.meaning import from_lbsim
 from lbsim.study.provenance import ROOT, commit_of
 
 SCALARS: Final = ("span", "offered", "offered_bytes", "delivered", "delivered_bytes", "end")

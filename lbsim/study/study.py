@@ -135,17 +135,10 @@ def figures(
     for study in studies:
         if study.name in wanted:
             tables = {r.name: r.table for r in ran if r.name in study.needs}
-            ran.append(
-                run_study(
-                    study,
-                    full=full,
-                    results=results,
-                    tables=tables,
-                    execution=execution,
-                    watch=watch,
-                    run=run,
-                )  # fmt: skip
+            one = run_study(
+                study, full=full, results=results, tables=tables, execution=execution, watch=watch, run=run
             )
+            ran.append(one)
     return ran
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval, quantile_interval
 from lbsim.metrics.quantities import BY_NAME, QUANTITIES
@@ -57,7 +56,7 @@ class Measured(NamedTuple):
     """What a sweep keeps of a result."""
 
     values: dict[str, float]  # quantities and the counts of the control plane, by column
-    notes: tuple[str, ...]  # what the run says of itself, and whether it is too short
+    notes: tuple[str, ...]  # what the run says of itself, e.g. that it is too short
     latency: Latency
 
 
@@ -95,9 +94,7 @@ def name_of(labels: Mapping[str, Label | None], replication: int | None = None) 
 def measure(result: Result) -> Measured:
     """Return what the tables tell of a result."""
     values = {quantity.name: quantity.of(result) for quantity in QUANTITIES}
-    return Measured(
-        values | result.control, (*result.notices, *too_short(result)), Latency.of(result.latency)
-    )
+    return Measured(values | result.control, result.notices, Latency.of(result.latency))
 
 
 def tidy_table(rows: Sequence[Row]) -> pd.DataFrame:

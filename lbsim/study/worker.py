@@ -22,11 +22,11 @@ from typing import Any, NamedTuple, cast
 import cloudpickle
 from numba import cloudpickle as numba_cloudpickle
 
+from lbsim.balancer.meaning import from_lbsim
 from lbsim.balancer.policies import Policy, carried
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
 from lbsim.study.keys import fingerprint, point_key
-from lbsim.study.meaning import from_lbsim
 from lbsim.study.pointfile import encode
 
 Run = Callable[..., Result]
