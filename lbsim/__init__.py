@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lbsim.engine import run  # type: ignore[no-redef]
     from lbsim.metrics import Histogram, Interval, Result, mean_interval, paired_interval
     from lbsim.scenario import Scenario, ScenarioError, dump_toml, load_scenario, override
+    from lbsim.study import Execution, Sweep, load_sweep, run_sweep
 
 __version__ = "0.1.0"
 
@@ -38,9 +39,13 @@ __all__ = [  # noqa: RUF022  # the order in which one meets them
     "View",
     "Unit",
     "coin",
+    "Sweep",
+    "load_sweep",
+    "run_sweep",
+    "Execution",
 ]
 
-_ROOMS = ("scenario", "engine", "metrics", "balancer")
+_ROOMS = ("scenario", "engine", "metrics", "balancer", "study")
 
 
 def __getattr__(name: str) -> Any:

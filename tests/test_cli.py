@@ -21,6 +21,7 @@ from lbsim.cli.app import PLAIN, app
 from lbsim.cli.variants import Request, label_of, variants_of
 from lbsim.engine.run import run
 from lbsim.metrics.intervals import mean_interval
+from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import Rsspp, load_scenario, override
 from lbsim.study import Execution, Ran
 from lbsim.study.runner import Interrupted
@@ -113,7 +114,7 @@ def test_the_table_says_what_ran_and_what_came_out(scenario: Path) -> None:
     assert "exact" in lines[1]
     words = [line.split() for line in lines]
     assert ["packets", f"{result.offered:,}"] in words
-    assert ["p99", "µs", show.number(result.latency_us(0.99))] in words
+    assert ["p99", "latency", "µs", show.number(result.latency_us(0.99))] in words
     assert ["laws", "all", "4", "hold"] in words
     assert sum(line.startswith("core ") and "█" in line for line in lines) == 4
     load = result.busy[0] / result.end
@@ -153,8 +154,7 @@ def test_replications_give_t_intervals(scenario: Path) -> None:
     )
     assert "sprayer − rss" in answer.stdout
     rss, sprayer = ([run(override(s, {"replication": k})) for k in range(3)] for s in (small, sprayed))
-    loads = next(quantity for quantity in show.QUANTITIES if quantity.key == "core_load_max")
-    gap = show.difference(loads, sprayer, rss)
+    gap = show.difference(BY_NAME["core_load_max_pct"], sprayer, rss)
     assert gap is not None
     assert gap.mean < 0  # spraying is more even
     assert f" {show.number(gap.mean)} ± " in answer.stdout

@@ -47,9 +47,14 @@ from lbsim.scenario import (
     override,
 )
 from lbsim.scenario.models import KINDS
+from lbsim.study import is_sweep
 from lbsim.units import MS, SECOND, US, parse_time
 
-EXAMPLES = sorted(Path(__file__).parent.parent.joinpath("examples").glob("*.toml"))
+EXAMPLES = [  # the others are studies
+    path
+    for path in sorted(Path(__file__).parent.parent.joinpath("examples").glob("*.toml"))
+    if not is_sweep(path)
+]
 
 GOOD = """
 duration = "1s"

@@ -45,9 +45,14 @@ def list_command() -> None:
 
 
 def check_command(path: Path) -> int:
-    """Check a scenario or a results folder and return the exit code."""
+    """Check a scenario, a study file or a results folder and return the exit code."""
+    from lbsim.study import check, is_sweep, load_sweep
+
     if path.is_dir():
-        return _check_results(path)
+        return _check_results(path, check(path))
+    if is_sweep(path):
+        typer.echo(f"{path}: fine, {load_sweep(path).count} points")
+        return 0
     scenario = load_scenario(path)
     if isinstance(scenario.traffic, CaptureFile):
         from lbsim.workload.capture import read_capture
@@ -58,10 +63,7 @@ def check_command(path: Path) -> int:
     return 0
 
 
-def _check_results(path: Path) -> int:
-    from lbsim.study import check
-
-    problems = check(path)
+def _check_results(path: Path, problems: list[str]) -> int:
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(

@@ -225,9 +225,11 @@ def bench(
 
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(metavar="SCENARIO.toml|RESULTS_DIR", help="What to check.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="SCENARIO.toml|STUDY.toml|RESULTS_DIR", help="What to check.")
+    ],
 ) -> None:
-    """Check a scenario (every problem at once), or every file of a results folder."""
+    """Check a scenario or study file (every problem at once), or every file of a results folder."""
     from lbsim.cli.about import check_command
 
     raise typer.Exit(check_command(path))

@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from lbsim.cli.progress import RunProgress
-from lbsim.cli.show import QUANTITIES, Variants, estimate, show_variants
+from lbsim.cli.show import Variants, estimate, show_variants
 from lbsim.cli.variants import Request, variants_of
 from lbsim.engine.run import run
+from lbsim.metrics.quantities import QUANTITIES
 from lbsim.metrics.result import Result
 from lbsim.scenario import CaptureFile, Recorded, Rss, Scenario, Sprayer, override
 from lbsim.units import format_time
@@ -58,7 +59,7 @@ def as_data(variants: Variants) -> Any:
         intervals = {}
         for quantity in QUANTITIES:
             interval = estimate(quantity, results)
-            intervals[quantity.key] = interval and dict(zip(("mean", "low", "high"), interval, strict=False))
+            intervals[quantity.name] = interval and dict(zip(("mean", "low", "high"), interval, strict=False))
         runs = [result.summary() for result in results]
         head = {"dispatch": label, "scenario": runs[0]["scenario"], "replications": len(runs)}
         data.append({**head, "intervals": intervals, "runs": runs})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from rich import box
@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
+from lbsim.metrics.quantities import QUANTITIES, Quantity
 from lbsim.metrics.result import Result
-from lbsim.units import US, short
+from lbsim.units import short
 
 Variants = Mapping[str, Sequence[Result]]
 """Label -> one result per replication."""
@@ -23,52 +24,19 @@ MAX_CORES: Final = 32  # rows of bars; --json has all
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
-class Quantity(NamedTuple):
-    """A row of the table: what it is called, how to read it off a result, and how to write it."""
-
-    key: str  # its name in --json
-    label: str
-    read: Callable[[Result], float]  # nan where there is nothing to say
-    unit: str = ""
-    scale: float = 1.0  # factor from what `read` returns to `unit`
-
-
 def _core_load(result: Result) -> Any:
     return result.busy / max(1, result.end)
 
 
-def _imbalance(result: Result) -> float:
-    least = int(result.processed.min())
-    return (int(result.processed.max()) - least) / least if least else math.nan
-
-
-QUANTITIES: Final = (
-    Quantity("packets", "packets", lambda r: r.offered),
-    Quantity("offered_gbps", "offered", lambda r: r.offered_gbps, "Gb/s"),
-    Quantity("throughput_gbps", "delivered", lambda r: r.throughput_gbps, "Gb/s"),
-    Quantity("throughput_pps", "", lambda r: r.throughput, "Mpps", 1e-6),
-    Quantity("drop_share", "dropped", lambda r: r.drop_share, "%", 100),
-    Quantity("latency_us.mean", "latency mean", lambda r: r.latency.mean, "µs", 1 / US),
-    Quantity("latency_us.p50", "p50", lambda r: r.latency.quantile(0.5), "µs", 1 / US),
-    Quantity("latency_us.p95", "p95", lambda r: r.latency.quantile(0.95), "µs", 1 / US),
-    Quantity("latency_us.p99", "p99", lambda r: r.latency.quantile(0.99), "µs", 1 / US),
-    Quantity("latency_us.p99.9", "p99.9", lambda r: r.latency.quantile(0.999), "µs", 1 / US),
-    Quantity("latency_us.p99.99", "p99.99", lambda r: r.latency.quantile(0.9999), "µs", 1 / US),
-    Quantity("core_load_mean", "core load mean", lambda r: float(_core_load(r).mean()), "%", 100),
-    Quantity("core_load_max", "max", lambda r: float(_core_load(r).max()), "%", 100),
-    Quantity("imbalance_pct", "imbalance", _imbalance, "%", 100),
-)
-
-
 def estimate(quantity: Quantity, results: Sequence[Result]) -> Interval | None:
     """Return the mean over replications with its 95 % t interval; None where a replication says nothing."""
-    values = np.array([quantity.read(r) for r in results], dtype=float) * quantity.scale
+    values = np.array([quantity.of(r) for r in results], dtype=float)
     return None if np.isnan(values).any() else mean_interval(values)
 
 
 def difference(quantity: Quantity, a: Sequence[Result], b: Sequence[Result]) -> Interval | None:
     """Return the paired difference a - b over replications that shared their traffic, or None."""
-    x, y = ([quantity.read(r) * quantity.scale for r in results] for results in (a, b))
+    x, y = ([quantity.of(r) for r in results] for results in (a, b))
     return None if np.isnan([*x, *y]).any() else paired_interval(x, y)
 
 

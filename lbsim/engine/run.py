@@ -26,6 +26,7 @@ Engine = Literal["auto", "compiled", "reference"]
 Progress = Callable[[float, int], None]
 """Called now and then with the share of simulated time done (0..1) and the packets run so far."""
 
+
 def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None = None) -> Result:
     """Simulate a scenario and return its result.
 

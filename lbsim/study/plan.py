@@ -7,12 +7,11 @@ has the seed of the base and the same replications, so points that are compared 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -22,7 +21,6 @@ from lbsim.scenario.errors import nearest, refuse, show
 from lbsim.scenario.part import Part
 from lbsim.study.axes import read_grid, read_points
 from lbsim.study.expansion import Configuration, Expansion, expand
-from lbsim.study.labels import Label as Label
 from lbsim.study.plot import LOOKS
 
 MOST_POINTS: Final = 100_000  # each is a file; more is surely a slip
@@ -35,13 +33,6 @@ FIXED: Final = {
     "measure.packets": "a sweep keeps no packet log",
 }
 """Fields that no axis may have, and what to write instead."""
-
-
-class Point(NamedTuple):
-    """One scenario of a study: what differs from the base, and how its row of the table is labelled."""
-
-    labels: Mapping[str, Label]
-    overrides: Mapping[str, Any]  # dotted field -> value, as `lbsim.scenario.override` reads them
 
 
 class Until(Part):

@@ -21,11 +21,18 @@ from lbsim.scenario import Scenario, dump_toml, override
 from lbsim.study import plot, store
 from lbsim.study.claims import Claim, Row, Tables, judge, scale_folder
 from lbsim.study.executors import Execution
-from lbsim.study.plan import Point
+from lbsim.study.labels import Label
 from lbsim.study.provenance import provenance
 from lbsim.study.runner import run_points
 from lbsim.study.watch import Watch, silent
 from lbsim.study.worker import Run
+
+
+class Point(NamedTuple):
+    """One scenario of a study: what differs from the base, and how its row of the table is labelled."""
+
+    labels: Mapping[str, Label]
+    overrides: Mapping[str, Any]  # dotted field -> value, as `lbsim.scenario.override` reads them
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from lbsim.study.plan import Sweep
 LARGEST_FILE: Final = 10_000_000  # bytes; a list of 100,000 points is about that
 NAME: Final = 'write e.g. name = "load-sweep", the folder of its results'
 EXAMPLE: Final = 'base = "scenario.toml" (relative to this file), or the scenario itself as [base]'
+ONLY_HERE: Final = ("base", "grid", "points", "replications", "until", "figure")
+"""Fields that a scenario has not."""
+
 FILES: Final = ("traffic.file", "server.cost.work.table")
 """Fields that name files, relative to the file they are written in."""
 
@@ -45,6 +48,14 @@ def load_sweep(source: str | PathLike[str]) -> Sweep:
     except UnicodeDecodeError as error:
         raise ScenarioError([f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 text"]) from None
     return _validated(_parsed(text, str(path)), path.parent)
+
+
+def is_sweep(path: str | PathLike[str]) -> bool:
+    """Say whether a TOML file is a study file rather than a scenario, right or wrong as it may be."""
+    try:
+        return not tomllib.loads(Path(path).read_text("utf-8-sig")).keys().isdisjoint(ONLY_HERE)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def dump_sweep(sweep: Sweep) -> str:
