@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lbsim.study.pointfile import DamagedError, verified
+from lbsim.study.points.pointfile import DamagedError, verified
 from lbsim.study.provenance import ROOT, commit_of
 
 POINTS = 200

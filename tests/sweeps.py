@@ -12,7 +12,7 @@ import numpy as np
 
 from lbsim.engine.run import run
 from lbsim.scenario import Cost, Fixed, Flows, Poisson, Rate, Scenario, Server, Work, override
-from lbsim.study.pointfile import payload_digest
+from lbsim.study.points.pointfile import payload_digest
 
 BASE = Scenario(
     duration=10**8,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from experiments import ALL, rsspp_testbed
 from experiments.rsspp_fig13 import knee
 from lbsim.scenario import override
-from lbsim.study import Claim, scorecard, scorecard_table, store
+from lbsim.study import Claim, scorecard, scorecard_table
 from lbsim.study.claims import Target, judge, targets
+from lbsim.study.points import store
 
 RSS_STEP = {
     *("RS-01", "RS-02", "RS-03", "RS-04", "RS-05", "RS-06", "RS-07", "RS-09-120", "RS-09-130", "RS-09-140"),

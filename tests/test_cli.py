@@ -24,7 +24,7 @@ from lbsim.metrics.intervals import mean_interval
 from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import Rsspp, load_scenario, override
 from lbsim.study import Execution, Ran
-from lbsim.study.runner import Interrupted
+from lbsim.study.running.runner import Interrupted
 
 COMMANDS = ("run", "figures", "scorecard", "report", "bench", "check", "list", "schema")
 SCENARIO = """

@@ -13,11 +13,11 @@ from loky import get_reusable_executor
 from sweeps import alive, misbehaving, offered, payloads, processes, seeds, started
 
 from lbsim.engine.run import run
-from lbsim.study import worker
-from lbsim.study.executors import Execution, Inline, Opened, Pool, open_pool
-from lbsim.study.keys import fingerprint, point_key
-from lbsim.study.runner import run_points
-from lbsim.study.worker import Problem, Task, compute
+from lbsim.study.points.keys import fingerprint, point_key
+from lbsim.study.running import worker
+from lbsim.study.running.executors import Execution, Inline, Opened, Pool, open_pool
+from lbsim.study.running.runner import run_points
+from lbsim.study.running.worker import Problem, Task, compute
 
 POINTS = range(6)
 
@@ -229,7 +229,7 @@ def test_a_worker_of_a_cluster_that_dies_or_hangs_is_replaced(tmp_path, joined):
 
 
 def test_no_scheduler_is_told_before_the_first_packet(tmp_path, distributed, monkeypatch):
-    monkeypatch.setattr("lbsim.study.executors.REACH", 0.5)
+    monkeypatch.setattr("lbsim.study.running.executors.REACH", 0.5)
     with pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 "):
         run_points(seeds(1), tmp_path, offered, execution=Execution("tcp://127.0.0.1:1"))
 

@@ -20,8 +20,8 @@ from lbsim.balancer import Policy
 from lbsim.balancer.meaning import from_lbsim, meaning
 from lbsim.jit import kernel_sources
 from lbsim.scenario import override
-from lbsim.study import keys
-from lbsim.study.keys import fingerprint, point_key, policy_digest, policy_source
+from lbsim.study.points import keys
+from lbsim.study.points.keys import fingerprint, point_key, policy_digest, policy_source
 from results import BASE
 
 HERE = Path(__file__).parent
@@ -82,7 +82,7 @@ def test_a_run_does_without_the_sources_that_are_not_covered():
     code = """
         import sys
         from types import ModuleType
-        from lbsim.study.keys import NOT_SEMANTIC
+        from lbsim.study.points.keys import NOT_SEMANTIC
 
         class Absent(ModuleType):
             def __getattr__(self, name):

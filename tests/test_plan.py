@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbsim.scenario import Rate, Rss, Rsspp, Scenario, ScenarioError, dump_toml, load_scenario
-from lbsim.study.labels import plain
-from lbsim.study.plan import MOST_POINTS, Sweep
 from lbsim.study.plot import LOOKS
-from lbsim.study.sweepfile import dump_sweep, load_sweep
+from lbsim.study.sweeps.labels import plain
+from lbsim.study.sweeps.plan import MOST_POINTS, Sweep
+from lbsim.study.sweeps.sweepfile import dump_sweep, load_sweep
 
 BASE = load_scenario("""
 duration = "1ms"

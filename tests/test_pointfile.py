@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from lbsim import balancer
 from lbsim.scenario import override
-from lbsim.study import pointfile
-from lbsim.study.pointfile import MARK, UNSIGNED, DamagedError, decode, encode, payload_digest, provenance_of
+from lbsim.study.points import pointfile
+from lbsim.study.points.pointfile import (
+    MARK,
+    UNSIGNED,
+    DamagedError,
+    decode,
+    encode,
+    payload_digest,
+    provenance_of,
+)
 from results import BASE, made_up, same
 
 KEY = "0123456789abcdef" * 2
@@ -61,7 +69,8 @@ def test_any_reader_of_parquet_reads_it():
 
 def test_equal_results_give_equal_bytes_in_any_process():
     code = (
-        "import sys, hashlib; from results import BASE, made_up; from lbsim.study.pointfile import encode;"
+        "import sys, hashlib; from results import BASE, made_up;"
+        "from lbsim.study.points.pointfile import encode;"
         "print(hashlib.sha256(encode(made_up(BASE), sys.argv[1])).hexdigest())"
     )
     other = subprocess.run(
@@ -165,7 +174,7 @@ def test_the_text_of_a_users_policy_is_in_the_file(monkeypatch):
         "always_first": balancer.Policy("always_first", always_first, 0, ""),
         "uniform": balancer.policies()["uniform"],
     }
-    monkeypatch.setattr("lbsim.study.keys.policies", lambda: registry)
+    monkeypatch.setattr("lbsim.study.points.keys.policies", lambda: registry)
     for name, known in (("always_first", True), ("uniform", False), ("gone", False)):
         scenario = override(BASE, {"nic.dispatch": {"kind": "policy", "policy": name}})
         content = encode(made_up(scenario), KEY)

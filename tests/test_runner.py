@@ -17,10 +17,11 @@ from sweeps import BASE, Notes, alive, misbehaving, offered, payloads, processes
 from lbsim.engine.compiled import choose_and_poll
 from lbsim.engine.run import run
 from lbsim.scenario import CaptureFile, Recorded, override
-from lbsim.study import flight, pointfile, store
-from lbsim.study.executors import Execution, Inline, Opened, Pool, open_pool
-from lbsim.study.keys import point_key
-from lbsim.study.runner import Interrupted, run_points
+from lbsim.study.points import pointfile, store
+from lbsim.study.points.keys import point_key
+from lbsim.study.running import flight
+from lbsim.study.running.executors import Execution, Inline, Opened, Pool, open_pool
+from lbsim.study.running.runner import Interrupted, run_points
 
 INLINE = Execution("inline")
 IMPATIENT = 3.0  # s; a cold worker needs part of it before its first packet
@@ -382,8 +383,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from sweeps import hang, misbehaving, offered, seeds
-from lbsim.study.executors import Execution
-from lbsim.study.runner import Interrupted, run_points
+from lbsim.study.running.executors import Execution
+from lbsim.study.running.runner import Interrupted, run_points
 
 folder = Path(sys.argv[1])
 go, log = misbehaving(folder, {1: hang, 2: hang} if "hang" in sys.argv else {})
@@ -491,8 +492,8 @@ def test_a_policy_of_main_travels(tmp_path):
 import sys
 from pathlib import Path
 from sweeps import override, payloads, seeds
-from lbsim.study.executors import Execution
-from lbsim.study.runner import run_points
+from lbsim.study.running.executors import Execution
+from lbsim.study.running.runner import run_points
 points = [override(s, {"nic.dispatch": {"kind": "policy", "policy": "travelling"}}) for s in seeds(1, 2)]
 for name in ("inline", "loky"):
     folder = Path(sys.argv[1]) / name

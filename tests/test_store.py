@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lbsim.scenario import override
-from lbsim.study import store
-from lbsim.study.pointfile import encode
+from lbsim.study.points import store
+from lbsim.study.points.pointfile import encode
 from results import BASE, made_up, same
 
 HERE = Path(__file__).parent
@@ -326,7 +326,7 @@ def test_a_file_is_whole_whenever_its_writer_is_killed(tmp_path):
     code = """
         import os, random, signal, sys, time
         from pathlib import Path
-        from lbsim.study import store
+        from lbsim.study.points import store
         path = Path(sys.argv[1]) / "file"
         seen = set()
         for k in range(40):

@@ -15,13 +15,13 @@ from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.intervals import mean_interval, relative_half_width
 from lbsim.metrics.result import Result, Samples
 from lbsim.scenario import Cost, Fixed, Flows, Poisson, Scenario, ScenarioError, Server, Work
-from lbsim.study.executors import Execution
-from lbsim.study.pilot import pilot_of, warmup_of
-from lbsim.study.plan import Sweep
-from lbsim.study.runner import Interrupted
-from lbsim.study.store import check
-from lbsim.study.sweep import run_sweep
-from lbsim.study.sweepfile import load_sweep
+from lbsim.study.points.store import check
+from lbsim.study.running.executors import Execution
+from lbsim.study.running.runner import Interrupted
+from lbsim.study.sweeps.pilot import pilot_of, warmup_of
+from lbsim.study.sweeps.plan import Sweep
+from lbsim.study.sweeps.sweep import run_sweep
+from lbsim.study.sweeps.sweepfile import load_sweep
 
 BASE = Scenario(
     name="A made-up server",
@@ -451,9 +451,9 @@ def test_the_command_names_failed_points(tmp_path: Path, monkeypatch: pytest.Mon
     def unlucky(scenario: Scenario, progress: object = None) -> Result:
         raise ArithmeticError("no luck")
 
-    monkeypatch.setattr("lbsim.study.runner.run_scenario", unlucky)
+    monkeypatch.setattr("lbsim.study.running.runner.run_scenario", unlucky)
     monkeypatch.setattr(
-        "lbsim.study.sweep.run_sweep.__kwdefaults__", {**run_sweep.__kwdefaults__, "run": unlucky}
+        "lbsim.study.sweeps.sweep.run_sweep.__kwdefaults__", {**run_sweep.__kwdefaults__, "run": unlucky}
     )
     done = command(tmp_path)
     assert done.exit_code == 3

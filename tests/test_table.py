@@ -12,7 +12,7 @@ from lbsim.metrics.intervals import mean_interval, paired_interval, quantile_int
 from lbsim.metrics.quantities import BY_NAME, QUANTITIES
 from lbsim.metrics.result import Result
 from lbsim.scenario import Cost, Fixed, Flows, Poisson, Rate, Scenario, Server, Work
-from lbsim.study.table import Latency, Row, differences, measure, name_of, summary_table, tidy_table
+from lbsim.study.sweeps.table import Latency, Row, differences, measure, name_of, summary_table, tidy_table
 
 BASE = Scenario(
     duration=10**9,

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lbsim.study import watch as module
-from lbsim.study.watch import Lines, LiveTable, Notebook, Row, Watch, open_watch, short, silent, span
+from lbsim.study.running import watch as module
+from lbsim.study.running.watch import Lines, LiveTable, Notebook, Row, Watch, open_watch, short, silent, span
 
 
 class Clock:
@@ -321,7 +321,7 @@ def test_a_notebook_has_one_output_updated_in_place(monkeypatch: pytest.MonkeyPa
 SWEEP = """
 import sys, time
 from rich.console import Console
-from lbsim.study.watch import open_watch
+from lbsim.study.running.watch import open_watch
 with open_watch(Console(stderr=True)) as watch:
     watch.begin("load", 4, 1)
     watch.point(1_000_000)

@@ -11,8 +11,8 @@ from lbsim.bench.server import SCENARIO, lasting
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import Result
 from lbsim.scenario import override
-from lbsim.study.executors import Execution
-from lbsim.study.runner import run_points
+from lbsim.study.running.executors import Execution
+from lbsim.study.running.runner import run_points
 from lbsim.units import US
 
 WAYS: Final = {"lbsim, two processes": ("loky", 2), "lbsim, one process": ("inline", 1)}

@@ -18,10 +18,10 @@ from rich.text import Text
 from lbsim.cli.app import INTERRUPTED, POINTS_FAILED
 from lbsim.cli.show import number
 from lbsim.metrics.quantities import BY_NAME
-from lbsim.study.executors import Execution
-from lbsim.study.labels import as_text
-from lbsim.study.sweep import SweepResult, run_sweep
-from lbsim.study.sweepfile import load_sweep
+from lbsim.study.running.executors import Execution
+from lbsim.study.sweeps.labels import as_text
+from lbsim.study.sweeps.sweep import SweepResult, run_sweep
+from lbsim.study.sweeps.sweepfile import load_sweep
 
 FIRST: Final = (
     "latency_p99_us", "throughput_gbps", "drop_pct", "latency_p50_us", "core_load_max_pct", "imbalance_pct",

@@ -12,7 +12,7 @@ from platform import python_version
 from typing import Any
 
 from lbsim.scenario import Scenario, dump_toml
-from lbsim.study import keys
+from lbsim.study.points import keys
 
 ROOT = keys.PACKAGE.parent
 

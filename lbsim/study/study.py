@@ -18,14 +18,15 @@ import pandas as pd
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario, dump_toml, override
-from lbsim.study import plot, store
+from lbsim.study import plot
 from lbsim.study.claims import Claim, Row, Tables, judge, scale_folder
-from lbsim.study.executors import Execution
-from lbsim.study.labels import Label
+from lbsim.study.points import store
 from lbsim.study.provenance import provenance
-from lbsim.study.runner import run_points
-from lbsim.study.watch import Watch, silent
-from lbsim.study.worker import Run
+from lbsim.study.running.executors import Execution
+from lbsim.study.running.runner import run_points
+from lbsim.study.running.watch import Watch, silent
+from lbsim.study.running.worker import Run
+from lbsim.study.sweeps.labels import Label
 
 
 class Point(NamedTuple):

@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from lbsim.study.claims import Row, claims_of, scale_folder, scorecard, targets
+from lbsim.study.points.store import write_whole
 from lbsim.study.report.figure import Figure, card, counted, read_figure, section
 from lbsim.study.report.verdicts import claim_list
-from lbsim.study.store import write_whole
 
 STYLES = ("page.css", "chart.css")
 SCRIPTS = ("axis.js", "chart.js", "inspect.js", "page.js")

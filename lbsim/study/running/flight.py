@@ -1,7 +1,7 @@
 """The points under way in a pool: started, awaited, and given up when the pool or the clock says so.
 
-A worker never raises for its point (`lbsim.study.worker`), so an error of the executor means that a worker
-is gone. When it takes the pool with it, every point under way is a suspect and comes back with a problem.
+A worker never raises for its point (see `worker`), so an error of the executor means that a worker is gone.
+When it takes the pool with it, every point under way is a suspect and comes back with a problem.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Final
 
-from lbsim.study.executors import Pool
-from lbsim.study.worker import Problem, Task, compute, over_time, reason_of
+from lbsim.study.running.executors import Pool
+from lbsim.study.running.worker import Problem, Task, compute, over_time, reason_of
 
 LAST_RESORT: Final = 60.0
 """Seconds past its timeout at which a point without any sign of life is given up, whatever holds it."""

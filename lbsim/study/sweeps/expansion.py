@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from lbsim.scenario import Scenario, ScenarioError, override
 from lbsim.scenario.errors import refuse
-from lbsim.study.labels import Label, as_text, label_at
+from lbsim.study.sweeps.labels import Label, as_text, label_at
 
 OF_A_KIND: Final = 3
 """Problems that differ in their numbers alone and are told one by one."""

@@ -17,16 +17,16 @@ from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, dump_toml
 from lbsim.scenario.errors import nearest, refuse, show
 from lbsim.study import plot
-from lbsim.study.executors import Execution, open_pool
-from lbsim.study.labels import Label, as_text, axis_text
-from lbsim.study.plan import Sweep
 from lbsim.study.provenance import provenance
-from lbsim.study.rounds import Rounds
+from lbsim.study.running.executors import Execution, open_pool
+from lbsim.study.running.watch import open_watch
+from lbsim.study.running.worker import Run
 from lbsim.study.study import Folder
-from lbsim.study.sweepfile import dump_sweep
-from lbsim.study.table import Row, differences, summary_table, tidy_table
-from lbsim.study.watch import open_watch
-from lbsim.study.worker import Run
+from lbsim.study.sweeps.labels import Label, as_text, axis_text
+from lbsim.study.sweeps.plan import Sweep
+from lbsim.study.sweeps.rounds import Rounds
+from lbsim.study.sweeps.sweepfile import dump_sweep
+from lbsim.study.sweeps.table import Row, differences, summary_table, tidy_table
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,7 +48,7 @@ class SweepResult:
     def differences(
         self, axis: str, quantity: str, *, against: Label | None = None, level: float = 0.95
     ) -> pd.DataFrame:
-        """Return the paired differences of a quantity along an axis; see `lbsim.study.table.differences`."""
+        """Return the paired differences of a quantity along an axis; see `table.differences`."""
         return differences(self.table, axis, quantity, against=against, level=level)
 
     def __repr__(self) -> str:

@@ -15,13 +15,13 @@ import numpy as np
 from lbsim.metrics.intervals import mean_interval, more_replications, relative_half_width
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario, override
-from lbsim.study.executors import Execution, Pool
-from lbsim.study.pilot import pilot_of, warmup_of
-from lbsim.study.plan import Sweep, Until
-from lbsim.study.runner import run_points
-from lbsim.study.table import Measured, Row, measure, name_of
-from lbsim.study.watch import Watch
-from lbsim.study.worker import Run
+from lbsim.study.running.executors import Execution, Pool
+from lbsim.study.running.runner import run_points
+from lbsim.study.running.watch import Watch
+from lbsim.study.running.worker import Run
+from lbsim.study.sweeps.pilot import pilot_of, warmup_of
+from lbsim.study.sweeps.plan import Sweep, Until
+from lbsim.study.sweeps.table import Measured, Row, measure, name_of
 
 T = TypeVar("T")
 

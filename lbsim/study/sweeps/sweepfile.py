@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from lbsim.scenario import ScenarioError, dump_toml
 from lbsim.scenario.errors import problems_of
-from lbsim.study.axes import read_grid, read_points
-from lbsim.study.labels import names_below
-from lbsim.study.plan import Sweep
+from lbsim.study.sweeps.axes import read_grid, read_points
+from lbsim.study.sweeps.labels import names_below
+from lbsim.study.sweeps.plan import Sweep
 
 LARGEST_FILE: Final = 10_000_000  # bytes; a list of 100,000 points is about that
 NAME: Final = 'write e.g. name = "load-sweep", the folder of its results'

@@ -20,7 +20,7 @@ from lbsim.metrics.quantities import BY_NAME, QUANTITIES
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
 from lbsim.scenario.errors import nearest, show
-from lbsim.study.labels import Label, as_text
+from lbsim.study.sweeps.labels import Label, as_text
 from lbsim.units import SECOND, US
 
 WHOLE = ("packets",)

@@ -23,7 +23,7 @@ from lbsim.balancer.meaning import from_lbsim
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.result import Result, Samples
 from lbsim.scenario import Scenario, canonical
-from lbsim.study.keys import fingerprint, policy_of, policy_source
+from lbsim.study.points.keys import fingerprint, policy_of, policy_source
 from lbsim.study.provenance import ROOT, commit_of
 
 SCALARS: Final = ("span", "offered", "offered_bytes", "delivered", "delivered_bytes", "end")

@@ -16,13 +16,13 @@ from typing import Generic, NamedTuple, TypeVar
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
-from lbsim.study import store
-from lbsim.study.executors import Execution, Pool, open_pool
-from lbsim.study.flight import Flight
-from lbsim.study.keys import fingerprint, point_key, policy_of
-from lbsim.study.pointfile import DamagedError, decode
-from lbsim.study.watch import Watch, silent
-from lbsim.study.worker import Problem, Run, Task, pack, reason_of
+from lbsim.study.points import store
+from lbsim.study.points.keys import fingerprint, point_key, policy_of
+from lbsim.study.points.pointfile import DamagedError, decode
+from lbsim.study.running.executors import Execution, Pool, open_pool
+from lbsim.study.running.flight import Flight
+from lbsim.study.running.watch import Watch, silent
+from lbsim.study.running.worker import Problem, Run, Task, pack, reason_of
 
 T = TypeVar("T")
 

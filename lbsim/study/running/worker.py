@@ -26,8 +26,8 @@ from lbsim.balancer.meaning import from_lbsim
 from lbsim.balancer.policies import Policy, carried
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
-from lbsim.study.keys import fingerprint, point_key
-from lbsim.study.pointfile import encode
+from lbsim.study.points.keys import fingerprint, point_key
+from lbsim.study.points.pointfile import encode
 
 Run = Callable[..., Result]
 """Simulates: `run(scenario, progress=...)`, as `lbsim.engine.run.run`."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from lbsim.scenario import ScenarioError
 from lbsim.scenario.errors import refuse, show
-from lbsim.study.labels import form_of, names_below, plain
+from lbsim.study.sweeps.labels import form_of, names_below, plain
 
 
 def read_grid(grid: object, *, in_file: bool) -> dict[str, Any]:

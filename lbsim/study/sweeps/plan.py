@@ -19,9 +19,9 @@ from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import Scenario, ScenarioError, load_scenario
 from lbsim.scenario.errors import nearest, refuse, show
 from lbsim.scenario.part import Part
-from lbsim.study.axes import read_grid, read_points
-from lbsim.study.expansion import Configuration, Expansion, expand
 from lbsim.study.plot import LOOKS
+from lbsim.study.sweeps.axes import read_grid, read_points
+from lbsim.study.sweeps.expansion import Configuration, Expansion, expand
 
 MOST_POINTS: Final = 100_000  # each is a file; more is surely a slip
 MOST_REPLICATIONS: Final = 10_000

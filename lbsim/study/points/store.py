@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
-from lbsim.study.pointfile import DamagedError, decode, verified
+from lbsim.study.points.pointfile import DamagedError, decode, verified
 
 POINTS: Final = "points"
 QUARANTINE: Final = "quarantine"

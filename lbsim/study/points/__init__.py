@@ -1,0 +1,1 @@
+"""Finished points: what names one, its file, and the folder that holds them."""
