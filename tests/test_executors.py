@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,12 @@ def cluster(distributed, tmp_path_factory):
     with (folder / "log").open("w") as log:
         running = [
             subprocess.Popen(
-                [sys.executable, "-m", "dask", *command], env=env, cwd=folder, stdout=log, stderr=log
+                [sys.executable, "-m", "dask", *command],
+                env=env,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
             for command in commands
         ]
@@ -185,10 +191,10 @@ def cluster(distributed, tmp_path_factory):
                 client.wait_for_workers(2, timeout=60)
             yield address, running
         finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(30)
+            for process in running:  # with what they started; asked politely, a worker may take a minute
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 @pytest.fixture(scope="module")
