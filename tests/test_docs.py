@@ -10,7 +10,15 @@ import pytest
 import lbsim
 
 ROOT = Path(__file__).parent.parent
-MODULES = ["lbsim", "lbsim.units", "lbsim.metrics.histogram", "lbsim.balancer.policies"]
+MODULES = [
+    "lbsim",
+    "lbsim.units",
+    "lbsim.metrics.histogram",
+    "lbsim.balancer.policies",
+    "lbsim.study.claims",
+    "lbsim.study.sweeps.plan",
+    "lbsim.study.sweeps.table",
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -18,14 +26,16 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_of_the_readme_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed] == ["rss", "rss++", "sprayer", "compiled:"]
+    assert [line.split()[0] for line in printed[:4]] == ["rss", "rss++", "sprayer", "compiled:"]
+    assert sum("two_choices" in line for line in printed[5:]) == 2
 
 
 def test_the_scenario_of_the_readme_is_valid(tmp_path: Path) -> None:
