@@ -1,6 +1,6 @@
 """A sweep of 200 points, killed with SIGKILL over and over: what is left must always be right.
 
-`python -m tests.kills 500 --log results/kills/kills.csv` is the long run; test_kills.py does a tenth of it.
+`python tests/kills.py 500 --log results/kills/kills.csv` is the long run; test_kills.py does a tenth of it.
 Each kill hits the sweep, one of its workers, or both, at a random instant: once a random number of points
 is stored and a random delay has passed, or at a random time after the start.
 """
@@ -233,7 +233,7 @@ def main() -> int:
     ends: list[str] = []
     bad = 0
     with given.log.open("w") as log, tempfile.TemporaryDirectory() as home:
-        command = f"python -m tests.kills {given.kills} --seed {given.seed}"
+        command = f"python tests/kills.py {given.kills} --seed {given.seed}"
         print(f"# commit {commit_of(ROOT)[0]}; {command}", file=log)
         print(",".join(Kill._fields), file=log)
         for event in campaign(given.kills, given.seed, Path(home)):
