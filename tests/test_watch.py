@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lbsim.study.running import watch as module
-from lbsim.study.running.watch import Lines, LiveTable, Notebook, Row, Watch, open_watch, short, silent, span
+from lbsim.study.running.tally import Tally
+from lbsim.study.running.watch import Lines, LiveTable, Notebook, Watch, open_watch, short, silent, span
 
 
 class Clock:
@@ -259,7 +260,7 @@ def test_the_time_left_follows_the_weights(weights: list[int], pace: int, data: 
 
 
 def test_nothing_is_divided_by_nothing() -> None:
-    row = Row("a", 3, 0, ahead=0.0, began=5.0, last=5.0)
+    row = Tally("a", 3, 0, ahead=0.0, began=5.0, last=5.0)
     assert (row.rate, row.remaining(5.0), row.elapsed(5.0)) == (0.0, None, 0.0)
     row.weight, row.computed = 0.0, 1
     assert row.remaining(6.0) is None

@@ -26,6 +26,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lbsim.study.running.tally import Tally
 from lbsim.units import short, span
 
 LINE_EVERY: Final = 10.0  # s between lines where there is no terminal
@@ -79,67 +80,6 @@ def open_watch(console: Console | None, clock: Callable[[], float] = time.monoto
 
 
 @dataclass
-class Row:
-    """How far one study is; times are those of the clock, in seconds."""
-
-    title: str
-    total: int  # points
-    stored: int
-    ahead: float  # weight of the points to compute, those computed already included
-    began: float
-    last: float  # when the last point was over
-    computed: int = 0
-    failed: int = 0
-    packets: int = 0
-    weight: float = 0.0  # of the points computed or failed
-    ended: float | None = None
-
-    @property
-    def done(self) -> int:
-        """Points that have a result."""
-        return self.stored + self.computed
-
-    @property
-    def left(self) -> int:
-        """Points that have neither a result nor a reason why not."""
-        return self.total - self.done - self.failed
-
-    @property
-    def rate(self) -> float:
-        """Packets a second from the beginning to the last point; 0 before the first."""
-        return self.packets / (self.last - self.began) if self.last > self.began else 0.0
-
-    def elapsed(self, now: float) -> float:
-        """Return how long the study has taken."""
-        return (now if self.ended is None else self.ended) - self.began
-
-    def remaining(self, now: float) -> float | None:
-        """Return how long the rest will take: estimated at the last point, counted down since; or None.
-
-        None where nothing can be said: nothing computed yet, later than estimated, or ended.
-        """
-        if self.ended is not None or not self.weight:
-            return None
-        estimate = (self.last - self.began) / self.weight * (self.ahead - self.weight)
-        rest = estimate - (now - self.last)
-        return rest if rest > 0 else None
-
-    def line(self, now: float) -> str:
-        """Return all that in one line."""
-        if self.total and self.stored == self.total:
-            return f"{self.title}: {self.total:,} points, all from the store"
-        stopped = "stopped at " if self.ended is not None and self.left else ""
-        parts = [f"{self.title}: {stopped}{self.done:,} of {self.total:,} points"]
-        parts[0] += f" ({self.stored:,} from the store)" if self.stored else ""
-        parts += [f"{self.failed:,} FAILED"] if self.failed else []
-        parts += [f"{span(self.elapsed(now))}"] if self.ended is not None else []
-        parts += [f"{short(self.rate)} packets/s"] if self.rate else []
-        rest = self.remaining(now)
-        parts += [f"{span(rest)} left"] if rest is not None else []
-        return ", ".join(parts)
-
-
-@dataclass
 class Lines(Watch):
     """A line now and then and one at the end; what counts the points for the other watches too.
 
@@ -148,7 +88,7 @@ class Lines(Watch):
 
     console: Console
     clock: Callable[[], float]
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Tally] = field(default_factory=list)
     shown: float = 0.0  # when the display last changed
 
     def begin(self, title: str, total: int, stored: int, weights: Sequence[float] | None = None) -> None:
@@ -156,7 +96,7 @@ class Lines(Watch):
         self.end()
         now = self.shown = self.clock()
         ahead = float(total - stored if weights is None else sum(weights))
-        self.rows.append(Row(self._safe(title), total, stored, ahead, now, now))
+        self.rows.append(Tally(self._safe(title), total, stored, ahead, now, now))
         self._show(self.rows[-1], now)
 
     def point(self, packets: int, failed: str = "", weight: float = 1.0, *, stored: bool = False) -> None:
@@ -187,7 +127,7 @@ class Lines(Watch):
             row.ended = self.clock()
             self._show(row, row.ended)
 
-    def _show(self, row: Row, now: float) -> None:
+    def _show(self, row: Tally, now: float) -> None:
         """Show that a row has begun, advanced or ended."""
         over = row.ended is not None
         if row.total and (over or (row.left and now - self.shown >= LINE_EVERY)):
@@ -223,7 +163,7 @@ class LiveTable(Lines):
             if live is not None:
                 live.stop()  # the table as it is now stays, the cursor comes back
 
-    def _show(self, row: Row, now: float) -> None:
+    def _show(self, row: Tally, now: float) -> None:
         if self.live is None and row.total:
             self.live = Live(
                 get_renderable=self.table,
@@ -283,7 +223,7 @@ class Notebook(Lines):
     handle: Any = None  # of IPython's display
     said: deque[str] = field(default_factory=lambda: deque(maxlen=100))
 
-    def _show(self, row: Row, now: float) -> None:
+    def _show(self, row: Tally, now: float) -> None:
         turning = not row.weight or row.ended is not None
         if row.total and (turning or now - self.shown >= BAR_EVERY):
             self._draw()
@@ -307,7 +247,7 @@ class Notebook(Lines):
             self.handle.update(data, raw=True)
 
 
-def _bar(row: Row, now: float) -> str:
+def _bar(row: Tally, now: float) -> str:
     over = row.total - row.left
     bar = f'<progress max="{row.total}" value="{over}" style="flex: none; width: 16em"></progress>'
     text = html.escape(row.line(now))
