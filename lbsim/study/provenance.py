@@ -80,7 +80,7 @@ def commit_of(root: Path) -> tuple[str, str | None]:
     try:
         if not (root / ".git").exists() or git("status", "--porcelain", "--", "lbsim", "experiments"):
             return "uncommitted", None
-        commit, date = git("log", "-1", "--format=%H %cI").split()
+        commit, date = git("log", "-1", "--no-show-signature", "--format=%H %cI").split()
         return commit, date
     except (OSError, subprocess.CalledProcessError):
         return "uncommitted", None
