@@ -161,7 +161,8 @@ def figures(
     results: Results = Path("results"),
 ) -> None:
     """Reproduce published figures; finished points are not computed again."""
-    from lbsim.cli.studies import execution_of, figures_command
+    from lbsim.cli.execution import execution_of
+    from lbsim.cli.studies import figures_command
 
     execution = execution_of(executor, jobs, fresh, limit_time, timeout)
     raise typer.Exit(figures_command(names or [], full, execution, results))
@@ -182,7 +183,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Vary the fields of a scenario; finished points are not computed again."""
-    from lbsim.cli.studies import execution_of
+    from lbsim.cli.execution import execution_of
     from lbsim.cli.sweep import sweep_command
 
     execution = execution_of(executor, jobs, fresh, limit_time, timeout)
@@ -198,7 +199,8 @@ def scorecard(
     results: Results = Path("results"),
 ) -> None:
     """Judge every claim whose results exist; exit code 1 when one fails."""
-    from lbsim.cli.studies import execution_of, scorecard_command
+    from lbsim.cli.execution import execution_of
+    from lbsim.cli.studies import scorecard_command
 
     execution = execution_of(executor, jobs) if full else None
     raise typer.Exit(scorecard_command(as_json, execution, results))

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from lbsim.metrics.intervals import mean_interval
+
+if TYPE_CHECKING:  # Matplotlib loads slowly; only what draws needs it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 
 class Look(NamedTuple):
@@ -66,6 +66,8 @@ STYLE: dict[Any, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the style to figures made and saved inside; the settings of the caller come back after."""
+    import matplotlib as mpl
+
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
@@ -129,6 +131,9 @@ def published_points(panel: Panel, published: pd.DataFrame) -> dict[str, pd.Data
 
 def draw(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """Draw panels side by side, the published points as hollow markers beside the simulated lines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     made = Figure(figsize=(5.2 * len(panels), 3.4))
     FigureCanvasAgg(made)
     for axes, panel in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -203,6 +208,9 @@ def _draw(axes: Axes, panel: Panel, table: pd.DataFrame, published: pd.DataFrame
 
 
 def _legend(axes: Axes, panel: Panel, published: bool) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     def entry(look: Look, name: str, **more: Any) -> Line2D:
         return Line2D([], [], color=look.color, marker=look.marker, label=name, **more)
 

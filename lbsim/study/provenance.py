@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from lbsim.scenario import Scenario, dump_toml
+from lbsim.scenario import Scenario
 from lbsim.study.points import keys
 from lbsim.study.points.cell import Cell
 
@@ -83,7 +82,8 @@ def commit_of(root: Path) -> tuple[str, str | None]:
     try:
         if not (root / ".git").exists() or git("status", "--porcelain", "--", "lbsim", "experiments"):
             return "uncommitted", None
-        return git("rev-parse", "HEAD"), git("log", "-1", "--format=%cI")
+        commit, date = git("log", "-1", "--format=%H %cI").split()
+        return commit, date
     except (OSError, subprocess.CalledProcessError):
         return "uncommitted", None
 
@@ -95,10 +95,10 @@ def _fields(scenario: Scenario) -> dict[str, Any]:
         for name, value in tree.items():
             if isinstance(value, dict):
                 yield from leaves(value, f"{path}{name}.")
-            else:
+            elif value is not None:
                 yield path + name, value
 
-    return dict(leaves(tomllib.loads(dump_toml(scenario)), ""))
+    return dict(leaves(scenario.model_dump(mode="json"), ""))
 
 
 def _version(package: str) -> str:

@@ -7,7 +7,6 @@ The claims are judged on the table as it was written, so anyone can compute them
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ import pandas as pd
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario, dump_toml, override
-from lbsim.study import plot
 from lbsim.study.claims import Claim, Row, Tables, judge, scale_folder
-from lbsim.study.points import store
+from lbsim.study.folder import Folder
+from lbsim.study.plot import Panel
 from lbsim.study.points.cell import Cell, compute_cell
 from lbsim.study.provenance import provenance
 from lbsim.study.running.executors import Execution
@@ -55,7 +54,7 @@ class Study:
     compute: Callable[[Any], Mapping[str, Any]] | None = None
     size: Callable[[Any], float] = lambda point: 1.0  # how much work a computed point is
     published: Path | None = None  # CSV of the published points
-    panels: tuple[plot.Panel, ...] = ()  # what to draw
+    panels: tuple[Panel, ...] = ()  # what to draw
     needs: tuple[str, ...] = ()
 
 
@@ -166,45 +165,3 @@ def _work(study: Study, full: bool, run: Run) -> _Work:
     scenarios = [override(study.base, point.overrides) for point in points] if study.base else []
     labels = [point.labels for point in points]
     return _Work(scenarios, labels, [str(dict(label)) for label in labels], study.measure, run)
-
-
-class Folder:
-    """The folder of one study: every file is written whole and stands with its digest in provenance.json."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: list[str] = []
-
-    def bytes(self, name: str, content: bytes) -> None:
-        """Write a file."""
-        store.write_whole(self.path / name, content)
-        self.names.append(name)
-
-    def text(self, name: str, content: str) -> None:
-        """Write text as UTF-8."""
-        self.bytes(name, content.encode())
-
-    def json(self, name: str, content: Any) -> None:
-        """Write data as JSON."""
-        self.bytes(name, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-    def table(self, name: str, made: pd.DataFrame) -> pd.DataFrame:
-        """Write a table as CSV and return it as its readers will see it."""
-        self.text(f"{name}.csv", made.to_csv(index=False, float_format="%.9g"))
-        return pd.read_csv(self.path / f"{name}.csv") if len(made) else made
-
-    def figure(
-        self, name: str, panels: Sequence[plot.Panel], table: pd.DataFrame, published: pd.DataFrame
-    ) -> None:
-        """Draw the panels for paper and screen, and write what the report draws of them."""
-        if not panels or table.empty:
-            return
-        self.json("chart.json", plot.chart_data(panels, table, published))
-        with plot.style():
-            made = plot.draw(panels, table, published)
-        for form in ("png", "pdf", "svg"):
-            self.bytes(f"{name}.{form}", plot.render(made, form))
-
-    def close(self, about: dict[str, Any]) -> None:
-        """Write provenance.json: where it all comes from, and the digest of every file."""
-        self.json("provenance.json", {**about, "files": store.digests(self.path, self.names)})

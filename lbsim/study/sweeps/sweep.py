@@ -16,12 +16,12 @@ from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, dump_toml
 from lbsim.scenario.errors import nearest, refuse, show
-from lbsim.study import plot
+from lbsim.study.folder import Folder
+from lbsim.study.plot import Panel
 from lbsim.study.provenance import provenance
 from lbsim.study.running.executors import Execution, open_pool
 from lbsim.study.running.watch import open_watch
 from lbsim.study.running.worker import Run
-from lbsim.study.study import Folder
 from lbsim.study.sweeps.labels import Label, as_text, axis_text
 from lbsim.study.sweeps.plan import Sweep
 from lbsim.study.sweeps.rounds import Rounds
@@ -163,14 +163,14 @@ def _title(sweep: Sweep) -> str:
     return f"{sweep.base.name}, over {fields}" if fields else sweep.base.name
 
 
-def _panels(sweep: Sweep) -> list[plot.Panel]:
+def _panels(sweep: Sweep) -> list[Panel]:
     """Return the axes of the figure: a panel for each of its quantities."""
     if sweep.figure is None:
         return []
     field = {column: name for name, column in sweep.expansion.columns.items()}
     x, names = sweep.column(sweep.figure.x), pd.DataFrame(c.labels for c in sweep.configurations)
     return [
-        plot.Panel(
+        Panel(
             x=x,
             y=y,
             series=tuple(dict.fromkeys(_series(sweep, names))),
