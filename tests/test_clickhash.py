@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import hashes
 
-from lbsim.balancer.clickhash import CASTAGNOLI, IEEE, beamer_hash, click_hash, crc32, dpdk_hash, fold16
+from lbsim.balancer.hashing.flows import CASTAGNOLI, IEEE, beamer_hash, click_hash, crc32, dpdk_hash, fold16
 
 ports = st.integers(0, 65_535)
 ONES = 0xFFFFFFFF

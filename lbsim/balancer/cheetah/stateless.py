@@ -33,6 +33,7 @@ from lbsim.balancer.cheetah.cookie import (
     tier_of,
     write_word,
 )
+from lbsim.balancer.hashing.flows import in_memory
 from lbsim.jit import kernel, lean
 
 Rows = Any  # a structured array: Numba reads its fields as attributes, mypy cannot
@@ -228,12 +229,6 @@ def fallback_server(digest: int, active: NDArray[np.int64]) -> int:
     connections; a table of exact entries (`cuckoo`) would not.
     """
     return int(active[((digest >> 16 & 0xFFFF) ^ (digest & 0xFFFF)) % len(active)])
-
-
-@kernel
-def in_memory(address: int) -> int:
-    """Return an IPv4 address as a little-endian machine reads it from memory."""
-    return (address & 0xFF) << 24 | (address & 0xFF00) << 8 | (address >> 8 & 0xFF00) | address >> 24
 
 
 # --- servers ------------------------------------------------------------------------------------------------

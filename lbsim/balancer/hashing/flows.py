@@ -48,8 +48,8 @@ def click_hash(client: int, client_port: int, service: int, service_port: int) -
     31 - (service port mod 16), XOR the ports side by side. It mixes nothing: with one service, clients of
     one network and even ports, few of its bits vary.
     """
-    source = _rotated(_reversed(client), client_port % 16 + 1)
-    destination = _rotated(_reversed(service), 31 - service_port % 16)
+    source = _rotated(in_memory(client), client_port % 16 + 1)
+    destination = _rotated(in_memory(service), 31 - service_port % 16)
     return source ^ destination ^ (service_port << 16 | client_port)
 
 
@@ -91,5 +91,6 @@ def _rotated(word: int, bits: int) -> int:
 
 
 @lean
-def _reversed(address: int) -> int:
+def in_memory(address: int) -> int:
+    """Return an IPv4 address as a little-endian machine reads it from memory."""
     return (address & 0xFF) << 24 | (address & 0xFF00) << 8 | (address >> 8 & 0xFF00) | address >> 24
