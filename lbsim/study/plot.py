@@ -222,7 +222,12 @@ def _legend(axes: Axes, panel: Panel, published: pd.DataFrame) -> None:
         hollow = {"linestyle": "none", "markerfacecolor": "white"}
         spread = ", p25 to p75" if published["p25"].notna().any() else ""
         entries.append(entry(Look("0.35", "o", ""), f"published{spread}", **hollow))
-    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # hides no point
+    columns = 3 if max(map(len, panel.series)) < 15 else 2  # no wider than the axes
+    above: dict[str, Any] = {
+        "loc": "lower left",
+        "bbox_to_anchor": (0, 1),
+        "ncols": columns,
+    }  # hides no point
     axes.legend(handles=entries, fontsize="small", handlelength=3, columnspacing=1.2, **above)
 
 
