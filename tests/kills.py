@@ -109,19 +109,8 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def start(study: Path, results: Path) -> subprocess.Popen[bytes]:
     """Start a sweep on two workers."""
-    command = [
-        sys.executable,
-        "-m",
-        "lbsim",
-        "sweep",
-        str(study),
-        "--results",
-        str(results),
-        "--jobs",
-        "2",
-        "--timeout",
-        "60s",
-    ]
+    options = [f"--results={results}", "--jobs=2", "--timeout=60s"]
+    command = [sys.executable, "-m", "lbsim", "sweep", str(study), *options]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
 

@@ -145,7 +145,7 @@ def test_a_panel_may_leave_rows_out_and_show_intervals():
     assert high - 6 == pytest.approx(6 - low) == pytest.approx(t * math.sqrt(10) / math.sqrt(5))
     assert list(plot.published_points(replace(PANEL, where="x > 2"), PUBLISHED)["A"].index) == []
     [chart] = plot.chart_data([panel], TABLE.assign(y=TABLE["y"].where(TABLE["x"] != 2)), pd.DataFrame())
-    assert chart["band"] == "95 % interval"
+    assert chart["band"] == "95 % interval of the mean"
     assert chart["series"][0]["points"][0] == [2, None, None, None, 0]
 
 

@@ -283,7 +283,7 @@ def test_until_ends_at_most_there_with_a_warning(tmp_path: Path):
     assert result.summary["n"].tolist() == [5, 5]
     assert len(result.warnings) == 2
     assert result.warnings[0].startswith(
-        "arrivals.load = 0.25: after 5 replications latency_mean_us is known to ±"
+        "arrivals.load = 0.25: after 5 replications the mean of latency_mean_us is known to ±"
     )
 
 
@@ -479,7 +479,7 @@ def test_the_summary_fits_the_terminal(tmp_path: Path, width: int):
     show_sweep(console, result)
     console.file.close()
     text = console.export_text()
-    table = text[: text.index("over n replications")].splitlines()[1:]
+    table = text[: text.index("means over n replications")].splitlines()[1:]
     assert all(len(line) <= width for line in table)
     assert "p99" in text
     assert ("imbalance" in text) is (width == 200)

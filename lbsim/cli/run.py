@@ -48,8 +48,8 @@ def run_command(request: Request, as_json: bool) -> None:
 def as_data(variants: Variants) -> Any:
     """Return results JSON-ready: an object for one variant, a list of them for several.
 
-    With replications an object holds `intervals`, quantity -> {mean, low, high}, and `runs`, else the summary
-    of the run itself.
+    With replications an object holds `intervals`, quantity -> {mean, low, high} of the runs' own values, and
+    `runs`, else the summary of the run itself.
     """
     data = []
     for label, results in variants.items():

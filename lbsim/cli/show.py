@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from rich import box
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
-from lbsim.metrics.quantities import QUANTITIES, Quantity
+from lbsim.metrics.quantities import QUANTITIES, Quantity, core_load
 from lbsim.metrics.result import Result
 from lbsim.units import short
 
@@ -24,18 +24,17 @@ MAX_CORES: Final = 32  # rows of bars; --json has all
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
-def _core_load(result: Result) -> Any:
-    return result.busy / max(1, result.end)
-
-
 def estimate(quantity: Quantity, results: Sequence[Result]) -> Interval | None:
-    """Return the mean over replications with its 95 % t interval; None where a replication says nothing."""
+    """Return the mean over replications with its 95 % t interval; None where a replication says nothing.
+
+    Of a latency quantile it is the mean of the replications' own quantiles.
+    """
     values = np.array([quantity.of(r) for r in results], dtype=float)
     return None if np.isnan(values).any() else mean_interval(values)
 
 
 def difference(quantity: Quantity, a: Sequence[Result], b: Sequence[Result]) -> Interval | None:
-    """Return the paired difference a - b over replications that shared their traffic, or None."""
+    """Return the mean paired difference a - b over replications that shared their traffic, or None."""
     x, y = ([quantity.of(r) for r in results] for results in (a, b))
     return None if np.isnan([*x, *y]).any() else paired_interval(x, y)
 
@@ -104,7 +103,7 @@ def _cores(console: Console, variants: Variants) -> Table:
     """Load, and packets where there is room, of each core: means over replications."""
     counted = len(variants) <= 3
     width = max(4, min(20, (console.width - 8) // len(variants) - (16 if counted else 8)))
-    loads = {label: np.mean([_core_load(r) for r in results], axis=0) for label, results in variants.items()}
+    loads = {label: np.mean([core_load(r) for r in results], axis=0) for label, results in variants.items()}
     packets = {label: np.mean([r.processed for r in results], axis=0) for label, results in variants.items()}
     table = Table(box=None, pad_edge=False, show_header=len(variants) > 1, header_style="bold")
     table.add_column("", style="dim", justify="right")

@@ -82,7 +82,8 @@ def show_sweep(console: Console, result: SweepResult) -> None:
         console.print(f"and {len(summary) - MAX_ROWS} more configurations: see summary.csv", style="dim")
     if (summary["n"] > 1).any():
         level = sweep.until.level if sweep.until else 0.95
-        console.print(f"over n replications, ± half of the {100 * level:g} % interval", style="dim")
+        which = f"means over n replications ± half of the {100 * level:g} % interval"
+        console.print(f"{which}; p50 to p99.99 are of all their packets together", style="dim")
     for warning in result.warnings[:MAX_LINES]:
         console.print(Text(f"note: {warning}", style="yellow"))
     if len(result.warnings) > MAX_LINES:

@@ -1,6 +1,7 @@
 """The quantities one reads off a result: one list for tables, summaries, comparisons and figures.
 
-A name says the unit, so a column of a table needs no legend: `latency_p99_us`, `drop_pct`.
+A name says the unit, so a column of a table needs no legend: `latency_p99_us`, `drop_pct`. A value is that of
+one run, also that of a latency quantile: its mean over replications is not the quantile of all their packets.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lbsim.metrics.result import Result
 from lbsim.units import US
@@ -23,7 +25,7 @@ class Quantity(NamedTuple):
     unit: str
     read: Callable[[Result], float]  # nan where there is nothing to say
     scale: float = 1  # factor from what `read` returns to `unit`
-    q: float | None = None  # the share of packets below it, where it is a quantile of latency
+    q: float | None = None  # where it is a latency quantile: the share of the run's packets at or below it
 
     def of(self, result: Result) -> float:
         """Return the value in `unit`; nan where the result cannot say."""
@@ -35,8 +37,9 @@ class Quantity(NamedTuple):
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
-def _core_load(result: Result, over_cores: Callable[..., np.float64]) -> float:
-    return float(over_cores(result.busy / max(1, result.end)))
+def core_load(result: Result) -> NDArray[np.float64]:
+    """Return the share of the run that each core spent working, shape [cores]."""
+    return np.asarray(result.busy / max(1, result.end))
 
 
 def _imbalance(result: Result) -> float:
@@ -67,8 +70,8 @@ QUANTITIES: Final = (
     _latency("p99", 0.99),
     _latency("p99.9", 0.999),
     _latency("p99.99", 0.9999),
-    Quantity("core_load_mean_pct", "core load, mean", "%", lambda r: _core_load(r, np.mean), 100),
-    Quantity("core_load_max_pct", "core load, max", "%", lambda r: _core_load(r, np.max), 100),
+    Quantity("core_load_mean_pct", "core load, mean", "%", lambda r: float(core_load(r).mean()), 100),
+    Quantity("core_load_max_pct", "core load, max", "%", lambda r: float(core_load(r).max()), 100),
     Quantity("imbalance_pct", "imbalance", "%", _imbalance, 100),
 )
 """In the order of tables; what a control plane counted (ticks, moves) comes after them under its own name."""

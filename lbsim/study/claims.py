@@ -187,17 +187,8 @@ def _target_in(row: Row) -> Target:
 
 
 def _target(row: dict[str, str]) -> Target:
-    return Target(
-        id=row["id"],
-        system=row["system"],
-        figure=row["figure"],
-        quantity=row["quantity"],
-        published=_number(row["published"]),
-        low=_number(row["low"]),
-        high=_number(row["high"]),
-        unit=row["unit"],
-        source=row["source"],
-    )
+    values: dict[str, Any] = row | {name: _number(row[name]) for name in ("published", "low", "high")}
+    return Target(**values)
 
 
 def _number(text: str) -> float:

@@ -78,8 +78,9 @@ def style() -> Iterator[None]:
 class Panel:
     """One pair of axes, as data: column `y` of the tidy table over column `x`, a line a series.
 
-    Rows that share series and x are runs of one configuration (hash keys, replications). The line is their
-    median and the band their quartiles, or their mean and its 95 % t interval.
+    Rows that share series and x are runs of one configuration (hash keys, replications), with one value of
+    `y` each, also of a latency quantile. The line is their median and the band their quartiles, or their mean
+    and its 95 % t interval.
     """
 
     x: str
@@ -96,7 +97,7 @@ class Panel:
     band: Literal["quartiles", "interval"] = "quartiles"
 
 
-BANDS: dict[str, str] = {"quartiles": "p25 to p75", "interval": "95 % interval"}
+BANDS: dict[str, str] = {"quartiles": "p25 to p75", "interval": "95 % interval of the mean"}
 
 
 def curves(panel: Panel, table: pd.DataFrame) -> dict[str, pd.DataFrame]:

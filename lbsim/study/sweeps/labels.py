@@ -5,7 +5,7 @@ A column says the unit of its numbers: `arrivals.rate_gbps`, `server.cost.per_ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final, get_args
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lbsim.scenario import Rate, Scenario, Work
-from lbsim.scenario.errors import models_in
+from lbsim.scenario.errors import models_in, nearest, show
 from lbsim.scenario.fields import Written
 from lbsim.units import SECOND, US
 
@@ -82,6 +82,14 @@ def as_text(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name} = {as_text(inner)}" for name, inner in value.items()) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def none_of(name: object, known: Iterable[str]) -> str:
+    """Return that a name is none of those known, and which one was probably meant."""
+    names = list(known)
+    close = nearest(name, names)
+    hint = f"; did you mean {show(close)}?" if close else ""
+    return f"{show(name)} is none of {', '.join(names)}{hint}"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a study runs: points, each a scenario that differs from the base in a few fields; sweeps of them.
+"""What a sweep runs: scenarios that differ from a base in a few fields, each with the same replications.
 
 A sweep is data like a scenario: frozen, expanded and checked as a whole before the first packet. Every point
 has the seed of the base and the same replications, so points that are compared see the same traffic.
@@ -22,6 +22,7 @@ from lbsim.scenario.part import Part
 from lbsim.study.plot import LOOKS
 from lbsim.study.sweeps.axes import read_grid, read_points
 from lbsim.study.sweeps.expansion import Configuration, Expansion, expand
+from lbsim.study.sweeps.labels import none_of
 
 MOST_POINTS: Final = 100_000  # each is a file; more is surely a slip
 MOST_REPLICATIONS: Final = 10_000
@@ -36,12 +37,15 @@ FIXED: Final = {
 
 
 class Until(Part):
-    """When replications suffice: the interval of a quantity is narrow enough."""
+    """When replications suffice: the mean of a quantity over them is known well enough.
+
+    Each replication gives one value, also of a latency quantile; the interval is Student's t of their mean.
+    """
 
     quantity: str = "latency_p99_us"
     """Name of a quantity, as in the table."""
     within: float = Field(default=0.02, gt=0, le=1)
-    """Half of the interval over the mean: 0.02 is ± 2 %."""
+    """Half of the interval as a share of the mean: 0.02 is ± 2 %."""
     level: float = Field(default=0.95, ge=0.5, le=0.999)
     """Level of the interval."""
     at_least: int = Field(default=5, ge=2, le=MOST_REPLICATIONS)
@@ -58,7 +62,10 @@ class Until(Part):
 
 
 class Chart(Part):
-    """The figure of a sweep: quantities over a field, a line for every value of another."""
+    """The figure of a sweep: quantities over a field, a line for every value of another.
+
+    Lines are means over replications with their t intervals, also of latency quantiles.
+    """
 
     x: str = Field(min_length=1, max_length=80, examples=["arrivals.load"])
     """Field or column on the x axis; its values must be numbers."""
@@ -232,8 +239,4 @@ def _paths(points: tuple[dict[str, Any], ...]) -> list[str]:
 
 
 def _quantity(where: str, name: object) -> list[str]:
-    if name in BY_NAME:
-        return []
-    close = nearest(name, BY_NAME)
-    hint = f'; did you mean "{close}"?' if close else ""
-    return [f"{where}: {show(name)} is none of {', '.join(BY_NAME)}{hint}"]
+    return [] if name in BY_NAME else [f"{where}: {none_of(name, BY_NAME)}"]

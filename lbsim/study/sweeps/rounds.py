@@ -121,7 +121,7 @@ def _values(until: Until, outcomes: Sequence[Outcome]) -> list[float]:
 
 
 def _more(until: Until, outcomes: Sequence[Outcome]) -> int:
-    """Return how many more replications a configuration needs; 0 where a failed one makes that pointless."""
+    """Return how many more replications the mean needs; 0 where a failed one makes that pointless."""
     values = _values(until, outcomes)
     if len(values) < len(outcomes) or not np.isfinite(values).all():
         return 0
@@ -137,6 +137,6 @@ def _unreached(until: Until, outcomes: Sequence[Outcome]) -> Iterator[str]:
     width = relative_half_width(mean_interval(values, until.level))
     if width > until.within:
         yield (
-            f"after {len(values)} replications {until.quantity} is known to ± {100 * width:.2g} %, not to "
-            f"± {100 * until.within:g} %; raise until.at_most, or lengthen duration"
+            f"after {len(values)} replications the mean of {until.quantity} is known to ± {100 * width:.2g} "
+            f"%, not to ± {100 * until.within:g} %; raise until.at_most, or lengthen duration"
         )

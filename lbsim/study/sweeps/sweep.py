@@ -15,14 +15,14 @@ from lbsim.balancer import policies
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, dump_toml
-from lbsim.scenario.errors import nearest, refuse, show
+from lbsim.scenario.errors import refuse
 from lbsim.study.folder import Folder
 from lbsim.study.plot import Panel
 from lbsim.study.provenance import provenance
 from lbsim.study.running.executors import Execution, open_pool
 from lbsim.study.running.watch import open_watch
 from lbsim.study.running.worker import Run
-from lbsim.study.sweeps.labels import Label, as_text, axis_text
+from lbsim.study.sweeps.labels import Label, as_text, axis_text, none_of
 from lbsim.study.sweeps.plan import Sweep
 from lbsim.study.sweeps.rounds import Rounds
 from lbsim.study.sweeps.sweepfile import dump_sweep
@@ -33,8 +33,10 @@ from lbsim.study.sweeps.table import Row, differences, summary_table, tidy_table
 class SweepResult:
     """What a sweep gave, for pandas: `table` has a row a point, `summary` a row a configuration.
 
-    `failures` and `warnings` are lines that name their point; `left` counts the points that the time limit
-    kept from starting (the same sweep again computes them). Everything also stands in `folder`.
+    A latency quantile is that of one run in `table` and `differences`, of the packets of all replications
+    together in `summary`. `failures` and `warnings` are lines that name their point; `left` counts the points
+    that the time limit kept from starting (the same sweep again computes them). Everything also stands in
+    `folder`.
     """
 
     sweep: Sweep
@@ -48,7 +50,7 @@ class SweepResult:
     def differences(
         self, axis: str, quantity: str, *, against: Label | None = None, level: float = 0.95
     ) -> pd.DataFrame:
-        """Return the paired differences of a quantity along an axis; see `table.differences`."""
+        """Return the mean paired differences of a quantity along an axis; see `table.differences`."""
         return differences(self.table, axis, quantity, against=against, level=level)
 
     def __repr__(self) -> str:
@@ -116,11 +118,7 @@ def _check(sweep: Sweep) -> None:
     named = dict.fromkeys(
         s.nic.dispatch.policy for s in scenarios if isinstance(s.nic.dispatch, PolicyDispatch)
     )
-    problems = []
-    for name in [name for name in named if name not in known]:
-        close = nearest(name, known)
-        hint = f"; did you mean {show(close)}?" if close else ""
-        problems.append(f"nic.dispatch.policy: {show(name)} is none of {', '.join(sorted(known))}{hint}")
+    problems = [f"nic.dispatch.policy: {none_of(name, sorted(known))}" for name in named if name not in known]
     captures = dict.fromkeys(s.traffic.file for s in scenarios if isinstance(s.traffic, CaptureFile))
     problems += [
         f"traffic.file: there is no file {file}; check the path"

@@ -1,6 +1,11 @@
 """Results as tables: a row a point, a row a configuration with intervals, and differences of pairs.
 
 The labels of a point come first, then `replication`; names of columns say the unit of their numbers.
+
+A latency quantile is two things. In the table, in differences, figures and `until` each replication has its
+own, and what is estimated is their mean. In the summary it is the quantile of the packets of all replications
+together, the one that a longer run would tend to. They nearly agree where replications are alike, and may be
+far apart where a few of them are congested and the others not.
 """
 
 from __future__ import annotations
@@ -19,8 +24,8 @@ from lbsim.metrics.intervals import Interval, mean_interval, paired_interval, qu
 from lbsim.metrics.quantities import BY_NAME, QUANTITIES
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
-from lbsim.scenario.errors import nearest, show
-from lbsim.study.sweeps.labels import Label, as_text
+from lbsim.scenario.errors import show
+from lbsim.study.sweeps.labels import Label, as_text, none_of
 from lbsim.units import SECOND, US
 
 WHOLE = ("packets",)
@@ -98,7 +103,10 @@ def measure(result: Result) -> Measured:
 
 
 def tidy_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one row a point: labels, replication, seed, warmup_s, quantities, status, note."""
+    """Return one row a point: labels, replication, seed, warmup_s, quantities, status, note.
+
+    All numbers are those of that one run. `warmup_s` is left out where the labels have it.
+    """
     names = _quantities(rows)
     table = pd.DataFrame(
         {
@@ -123,8 +131,9 @@ def summary_table(rows: Sequence[Row], level: float = 0.95) -> pd.DataFrame:
     """Return one row a configuration: its labels, n, and of each quantity the estimate and its interval.
 
     Columns are e.g. `drop_pct`, `drop_pct_low`, `drop_pct_high`. The estimate is the mean over the n
-    replications that have a result, with Student's t interval; of a latency quantile it is that of their
-    packets together, with the interval by sectioning. Bounds are empty where one replication cannot say.
+    replications that have a result, with Student's t interval; but `latency_p50_us` and the other quantiles
+    of latency are those of all their packets together, with the interval by sectioning, not the mean of the
+    column in the table. Bounds are empty where one replication cannot say.
     """
     names = _quantities(rows)
     return pd.DataFrame(
@@ -140,8 +149,9 @@ def differences(
 
     One row a value of `axis` and combination of the other labels: n pairs of replications that had the same
     traffic, the mean of `quantity` minus that of `against` in columns `<quantity>_difference`, `_low` and
-    `_high`: an interval that leaves out 0 is a difference. Replications without a result on either side are
-    left out. Raises ValueError for an axis, a quantity or a value that the table does not have.
+    `_high`, by Student's t: an interval that leaves out 0 is a difference. Latency quantiles are those of
+    each replication. Replications without a result on either side are left out. Raises ValueError for an
+    axis, a quantity or a value that the table does not have.
 
     >>> import pandas as pd
     >>> table = pd.DataFrame({"cores": [2, 2, 4, 4], "replication": [0, 1, 0, 1], "drop_pct": [3.0, 5, 1, 2]})
@@ -224,6 +234,4 @@ def _known(what: str, name: str, names: Sequence[str]) -> str:
     fields = {column.rpartition("_")[0]: column for column in names} if what == "axis" else {}
     if name in names or name in fields:
         return name if name in names else fields[name]
-    close = nearest(name, names)
-    hint = f"; did you mean {show(close)}?" if close else ""
-    raise ValueError(f"{what}: {show(name)} is none of {', '.join(names) or 'nothing varies'}{hint}")
+    raise ValueError(f"{what}: {none_of(name, names) if names else 'nothing varies'}")
