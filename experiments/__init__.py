@@ -1,6 +1,11 @@
 """Every published figure that lbsim reproduces, one short file each: data first, then claims, then draw()."""
 
 from experiments import (
+    cheetah_sim_beamer,
+    cheetah_sim_dip,
+    cheetah_sim_exact,
+    cheetah_sim_imbalance,
+    cheetah_sim_moving_buckets,
     rsspp_fig10a,
     rsspp_fig10b,
     rsspp_fig12a,
@@ -20,4 +25,9 @@ ALL: tuple[Study, ...] = (
     rsspp_fig13.STUDY,
     rsspp_fig14.STUDY,
     rsspp_fig12a.STUDY,
+    cheetah_sim_exact.STUDY,
+    cheetah_sim_imbalance.STUDY,
+    cheetah_sim_dip.STUDY,
+    cheetah_sim_moving_buckets.STUDY,
+    cheetah_sim_beamer.STUDY,
 )

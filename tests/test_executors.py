@@ -97,6 +97,7 @@ def task(**changes):
         "key": point_key(scenario),
         "fingerprint": fingerprint(),
         "policy": None,
+        "source": None,
         "timeout": None,
         "apart": False,
     }

@@ -21,6 +21,7 @@ from lbsim.balancer.meaning import from_lbsim, meaning
 from lbsim.jit import kernel_sources
 from lbsim.scenario import override
 from lbsim.study.points import keys
+from lbsim.study.points.cell import Cell
 from lbsim.study.points.keys import fingerprint, point_key, policy_digest, policy_source
 from results import BASE
 
@@ -438,3 +439,18 @@ def test_arrays_count_by_value_type_and_shape(values, kind):
     assert len({meaning(array), *map(meaning, changed)}) == 4
     kinds = [np.zeros(2, kind) for kind in ("i8", "u8", "f8", "O", ">i8")]
     assert len(set(map(meaning, kinds))) == len(kinds)
+
+
+def area(point):
+    return {"area": FACTOR * point[0]}
+
+
+FACTOR = 2
+
+
+def test_a_cell_is_named_by_its_function_and_parameters(monkeypatch):
+    name = point_key(Cell(area, (1, 2)))
+    assert point_key(Cell(area, (1, 2), size=5.0)) == name
+    others = [point_key(Cell(area, point)) for point in ((1, 3), (1.0, 2), [1, 2], ("1", 2))]
+    monkeypatch.setitem(globals(), "FACTOR", 3)
+    assert len({name, *others, point_key(Cell(area, (1, 2)))}) == 6

@@ -99,18 +99,22 @@ def test_settings_of_the_caller_stay():
 @pytest.mark.parametrize("study", [s for s in ALL if s.panels], ids=lambda s: s.name)
 def test_every_study_draws_its_published_points(study):
     published = pd.read_csv(study.published, comment="#")
-    first = study.published.read_text().splitlines()[0]
-    assert first == "# source: digested from rsspp/experiments, BSD 3-Clause, (c) 2019 RSS++"
-    rows = [dict(point.labels) for point in study.points(False)]
-    names = set(published["metric"])
+    assert study.published.read_text().startswith("# source: digested from ")
+    rows = [p._asdict() if study.compute else dict(p.labels) for p in study.points(False)]
+    names = {panel.y for panel in study.panels}
+    assert names & set(published["metric"])
     table = pd.DataFrame(rows).assign(**{name: np.arange(1.0, len(rows) + 1) for name in names})
     with plot.style():
         figure = plot.draw(study.panels, table, published)
-    for axes in figure.axes:
+    for axes, panel in zip(figure.axes, study.panels, strict=True):
         assert axes.get_xlabel()
         assert axes.get_ylabel()
         hollow = [x for x in axes.lines if x.get_markerfacecolor() == "white" and len(x.get_xdata())]
-        assert len(hollow) == published["series"].nunique()
+        shown = [dots for dots in plot.published_points(panel, published).values() if len(dots)]
+        assert len(hollow) == len(shown)
+    assert any(
+        len(dots) for panel in study.panels for dots in plot.published_points(panel, published).values()
+    )
     assert plot.render(figure, "png").startswith(b"\x89PNG")
 
 
@@ -143,6 +147,15 @@ def test_a_panel_may_leave_rows_out_and_show_intervals():
     [chart] = plot.chart_data([panel], TABLE.assign(y=TABLE["y"].where(TABLE["x"] != 2)), pd.DataFrame())
     assert chart["band"] == "95 % interval of the mean"
     assert chart["series"][0]["points"][0] == [2, None, None, None, 0]
+
+
+def test_a_spread_is_named_only_where_it_is_published():
+    bare = PUBLISHED.assign(p25=np.nan, p75=np.nan)
+    with plot.style():
+        axes = plot.draw([PANEL], TABLE, bare).axes[0]
+    assert axes.get_legend().get_texts()[-1].get_text() == "published"
+    [chart] = plot.chart_data([PANEL], TABLE, bare)
+    assert chart["series"][0]["published"] == [[2, 5.5, None, None]]
 
 
 def test_published_data_are_named_only_where_there_are_any():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from lbsim import balancer
 from lbsim.scenario import override
 from lbsim.study.points import pointfile
+from lbsim.study.points.cell import Cell
 from lbsim.study.points.pointfile import (
     MARK,
     UNSIGNED,
@@ -132,7 +134,7 @@ def test_a_point_under_another_key_is_not_taken_for_it():
 
 
 def test_a_point_of_another_form_is_refused(monkeypatch):
-    short = pointfile.to_table(made_up(BASE))
+    short = pointfile.to_table(pointfile.row_of(made_up(BASE)))
     monkeypatch.setattr(pointfile, "_digest", lambda row: "same")
     monkeypatch.setattr(
         pointfile,
@@ -182,3 +184,32 @@ def test_the_text_of_a_users_policy_is_in_the_file(monkeypatch):
         assert ("a telling comment" in json.dumps(provenance_of(content))) == known
         told = provenance_of(encode(made_up(scenario), KEY, source="def as_it_was_sent"))
         assert (told.get("policy_source") == "def as_it_was_sent") == known
+
+
+# --- cells ---
+
+
+def area(point):
+    return {"area": point[0] * point[1]}
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=9), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    )
+)
+def test_the_numbers_of_a_cell_come_back_exactly(numbers):
+    back = decode(encode(numbers, KEY), Cell(area, (1, 2)), KEY)
+    assert repr(back) == repr(numbers)
+
+
+def test_numbers_of_numpy_come_back_as_those_of_python():
+    numbers = {"a": np.float64(0.1), "b": np.int64(2**62), "c": np.bool_(True)}
+    assert decode(encode(numbers, KEY), Cell(area, 1), KEY) == {"a": 0.1, "b": 2**62, "c": True}
+
+
+def test_a_cell_and_a_scenario_are_not_taken_for_each_other():
+    with pytest.raises(DamagedError, match="no point file of this version"):
+        decode(encode({"area": 2}, KEY), BASE, KEY)
+    with pytest.raises(DamagedError, match="no point file of this version"):
+        decode(WHOLE, Cell(area, 1), KEY)

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from io import StringIO
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -223,7 +224,31 @@ def test_an_unknown_figure_is_refused_with_the_known_ones(tmp_path):
         figures(["fig99"], studies=(study(),), results=tmp_path)
 
 
-def test_a_study_may_compute_its_table_without_simulating(tmp_path):
-    plain = study(base=None, points=lambda full: (), compute=lambda: pd.DataFrame({"y": [1.5]}))
-    ran = run_study(plain, execution=INLINE, results=tmp_path, run=None)
-    assert ran.claims[0]["simulated"] == 1.5
+class Corner(NamedTuple):
+    x: float
+    y: int
+
+
+def corner(point):
+    if point.y == 13:
+        raise ArithmeticError("unlucky")
+    return {**point._asdict(), "area": np.float64(point.x * point.y), "thin": np.bool_(point.x < 1)}
+
+
+def test_a_study_may_compute_its_rows_without_scenarios(tmp_path):
+    def plain(*points):
+        console = Console(file=StringIO(), width=200)
+        one = study(base=None, points=lambda full: points, compute=corner, claims=())
+        ran = run_study(one, execution=INLINE, results=tmp_path, watch=open_watch(console))
+        return ran, console.file.getvalue()
+
+    first, _ = plain(Corner(0.25, 3), Corner(2.0, 4))
+    assert first.table.to_dict("list") == {
+        "x": [0.25, 2.0], "y": [3, 4], "area": [0.75, 8.0], "thin": [True, False]
+    }  # fmt: skip
+    more, said = plain(Corner(0.25, 3), Corner(5.0, 1), Corner(1.0, 13))
+    assert more.failed == ["Corner(x=1.0, y=13): ArithmeticError: unlucky"]
+    assert list(more.table["area"]) == [0.75, 5.0]
+    assert "(1 from the store)" in said
+    about = json.loads((tmp_path / "quick/rsspp-fig13/provenance.json").read_text())
+    assert (about["points"], about["seeds"], about["varies"]) == (3, [], {})

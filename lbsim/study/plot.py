@@ -205,10 +205,10 @@ def _draw(axes: Axes, panel: Panel, table: pd.DataFrame, published: pd.DataFrame
         axes.set_xticks(list(panel.xticks))
     axes.set_xlabel(panel.xlabel)
     axes.set_ylabel(panel.ylabel)
-    _legend(axes, panel, any(len(dots) for dots in points.values()))
+    _legend(axes, panel, pd.concat(list(points.values())))
 
 
-def _legend(axes: Axes, panel: Panel, published: bool) -> None:
+def _legend(axes: Axes, panel: Panel, published: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -219,10 +219,16 @@ def _legend(axes: Axes, panel: Panel, published: bool) -> None:
         entry(look, name, linestyle=look.dashes) for name, look in zip(panel.series, LOOKS, strict=False)
     ]
     entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label=f"simulated, {BANDS[panel.band]}"))
-    if published:
+    if len(published):
         hollow = {"linestyle": "none", "markerfacecolor": "white"}
-        entries.append(entry(Look("0.35", "o", ""), "published, p25 to p75", **hollow))
-    above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # hides no point
+        spread = ", p25 to p75" if published["p25"].notna().any() else ""
+        entries.append(entry(Look("0.35", "o", ""), f"published{spread}", **hollow))
+    columns = 3 if max(map(len, panel.series)) < 15 else 2  # no wider than the axes
+    above: dict[str, Any] = {
+        "loc": "lower left",
+        "bbox_to_anchor": (0, 1),
+        "ncols": columns,
+    }  # hides no point
     axes.legend(handles=entries, fontsize="small", handlelength=3, columnspacing=1.2, **above)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lbsim.scenario import Scenario
 from lbsim.study.points import keys
+from lbsim.study.points.cell import Cell
 
 ROOT = keys.PACKAGE.parent
 
@@ -22,7 +23,7 @@ def provenance(
     scale: str,
     command: str,
     base: Scenario | None,
-    scenarios: Sequence[Scenario],
+    points: Sequence[Scenario | Cell],
     failed: Sequence[str],
     left: int = 0,
 ) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def provenance(
     `failed` has a line for every point without a result, `left` counts those that never started.
     """
     commit, date = commit_of(ROOT)
+    scenarios = [point for point in points if not isinstance(point, Cell)]
     return {
         "figure": name,
         "title": title,
@@ -40,7 +42,7 @@ def provenance(
         "commit_date": date,
         "sources": keys.fingerprint(),
         "seeds": sorted({scenario.seed for scenario in scenarios}),
-        "points": len(scenarios),
+        "points": len(points),
         "failed_points": list(failed),
         "points_left": left,
         "varies": varies(base, scenarios) if base else {},

@@ -20,6 +20,7 @@ from lbsim.scenario import Scenario, dump_toml, override
 from lbsim.study.claims import Claim, Row, Tables, judge, scale_folder
 from lbsim.study.folder import Folder
 from lbsim.study.plot import Panel
+from lbsim.study.points.cell import Cell, compute_cell
 from lbsim.study.provenance import provenance
 from lbsim.study.running.executors import Execution
 from lbsim.study.running.runner import run_points
@@ -40,17 +41,18 @@ class Study:
     """Everything one figure needs, as data.
 
     `points(full)` gives the points of the full or the quick scale; `measure` turns a result into the numbers
-    of its row. A study without a base simulates nothing: `compute` gives its table. `needs` names the studies
-    whose tables the claims also read; they run first.
+    of its row. A study without a base has points of any kind, and `compute`, a function of a module, makes
+    the row of one. `needs` names the studies whose tables the claims also read; they run first.
     """
 
     name: str
     title: str
     claims: tuple[Claim, ...]
     base: Scenario | None = None
-    points: Callable[[bool], Sequence[Point]] = lambda full: ()
+    points: Callable[[bool], Sequence[Any]] = lambda full: ()
     measure: Callable[[Result], Mapping[str, float]] = lambda result: {}
-    compute: Callable[[], pd.DataFrame] | None = None
+    compute: Callable[[Any], Mapping[str, Any]] | None = None
+    size: Callable[[Any], float] = lambda point: 1.0  # how much work a computed point is
     published: Path | None = None  # CSV of the published points
     panels: tuple[Panel, ...] = ()  # what to draw
     needs: tuple[str, ...] = ()
@@ -83,19 +85,16 @@ def run_study(
     """
     scale = "full" if full else "quick"
     home = scale_folder(results, scale)
-    wanted = study.points(full)
-    scenarios = [override(study.base, point.overrides) for point in wanted] if study.base else []
+    work = _work(study, full, run)
     done = run_points(
-        scenarios, home / "points", study.measure,
-        run=run, execution=execution or Execution(), watch=watch, title=study.name,
+        work.units, home / "points", work.measure,
+        run=work.run, execution=execution or Execution(), watch=watch,
+        title=study.name, label=work.names.__getitem__,
     )  # fmt: skip
-    failed = [f"{dict(wanted[f.point].labels)}: {f.reason}" for f in done.failures]
-    rows = [
-        {**point.labels, **measured}
-        for point, measured in zip(wanted, done.values, strict=True)
-        if measured is not None
-    ]
-    made = study.compute() if study.compute else pd.DataFrame(rows)
+    failed = [f"{work.names[f.point]}: {f.reason}" for f in done.failures]
+    made = pd.DataFrame(
+        {**label, **row} for label, row in zip(work.labels, done.values, strict=True) if row is not None
+    )
     missing = [f"{len(failed)} points failed, the first {failed[0]}"] if failed else []
     missing += [f"{done.left} points were left when the time was up"] if done.left else []
     folder = Folder(home / study.name)
@@ -110,9 +109,8 @@ def run_study(
     if study.base is not None:
         folder.text("scenario.toml", dump_toml(study.base))
     command = f"lbsim figures {study.name}" + (" --full" if full else "")
-    folder.close(
-        provenance(study.name, study.title, scale, command, study.base, scenarios, failed, done.left)
-    )
+    about = provenance(study.name, study.title, scale, command, study.base, work.units, failed, done.left)
+    folder.close(about)
     return Ran(study.name, table, claims, failed, done.left)
 
 
@@ -147,3 +145,23 @@ def figures(
             )
             ran.append(one)
     return ran
+
+
+class _Work(NamedTuple):
+    """The points of a study, ready to run."""
+
+    units: Sequence[Any]  # scenarios or cells
+    labels: Sequence[Mapping[str, Label]]  # what stands before the numbers of each in the table
+    names: Sequence[str]  # for messages
+    measure: Callable[[Any], Mapping[str, Any]]
+    run: Run
+
+
+def _work(study: Study, full: bool, run: Run) -> _Work:
+    points = study.points(full)
+    if study.compute is not None:
+        cells = [Cell(study.compute, point, study.size(point)) for point in points]
+        return _Work(cells, [{}] * len(points), list(map(repr, points)), dict, compute_cell)
+    scenarios = [override(study.base, point.overrides) for point in points] if study.base else []
+    labels = [point.labels for point in points]
+    return _Work(scenarios, labels, [str(dict(label)) for label in labels], study.measure, run)

@@ -1,7 +1,7 @@
 """What a point is named by: everything that can change its result, and nothing else.
 
 The name is a hash of the canonical scenario, of the sources that define what a run yields, of the content
-of the files the scenario names, and of what a policy defined elsewhere does.
+of the files the scenario names, and of what a policy defined elsewhere does. A cell counts by its function.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import lbsim
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.meaning import meaning
 from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, Table, canonical
+from lbsim.study.points.cell import Cell
 
 PACKAGE: Final = Path(lbsim.__file__).parent
 
@@ -48,22 +49,28 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def point_key(scenario: Scenario) -> str:
+def point_key(scenario: Scenario | Cell) -> str:
     """Return the name of a scenario's point: 32 hex digits, equal where the results are bound to be.
 
     Files count by their content, wherever they lie. Raises OSError where one cannot be read, ValueError where
     it cannot be told what a policy does.
     """
+    if isinstance(scenario, Cell):
+        return _name([fingerprint(), "cell", meaning((scenario.compute, scenario.point))])
     parts = [fingerprint(), canonical(_by_content(scenario))]
     policy = policy_of(scenario)
     if policy is not None:
         parts.append(policy_digest(policy))
+    return _name(parts)
+
+
+def _name(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def policy_of(scenario: Scenario) -> Policy | None:
+def policy_of(scenario: Scenario | Cell) -> Policy | None:
     """Return the policy that chooses a scenario's cores; None where there is none, or none of that name."""
-    dispatch = scenario.nic.dispatch
+    dispatch = None if isinstance(scenario, Cell) else scenario.nic.dispatch
     return policies().get(dispatch.policy) if isinstance(dispatch, PolicyDispatch) else None
 
 

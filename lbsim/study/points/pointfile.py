@@ -23,6 +23,7 @@ from lbsim.balancer.meaning import from_lbsim
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.result import Result, Samples
 from lbsim.scenario import Scenario, canonical
+from lbsim.study.points.cell import Cell, Numbers
 from lbsim.study.points.keys import fingerprint, policy_of, policy_source
 from lbsim.study.provenance import ROOT, commit_of
 
@@ -39,12 +40,12 @@ class DamagedError(ValueError):
     """A file of the store does not hold what was written to it; the text says how one can tell."""
 
 
-def encode(result: Result, key: str, source: str | None = None) -> bytes:
-    """Return the file of a point; a packet log is not kept.
+def encode(result: Result | Numbers, key: str, source: str | None = None) -> bytes:
+    """Return the file of a point: a run, without its packet log, or the numbers of a cell.
 
     `source` is the text of a user's policy, for a process that has the policy but not its text.
     """
-    table = to_table(result)
+    table = to_table(row_of(result) if isinstance(result, Result) else {"numbers": _json(result)})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -64,14 +65,14 @@ def encode(result: Result, key: str, source: str | None = None) -> bytes:
     return content[:at] + hashlib.sha256(content).hexdigest().encode() + content[at + 64 :]
 
 
-def decode(content: bytes, scenario: Scenario, key: str) -> Result:
-    """Return the result that `encode` made into bytes, as that of `scenario`.
+def decode(content: bytes, scenario: Scenario | Cell, key: str) -> Result | Numbers:
+    """Return what `encode` made into bytes: the result of a scenario, or the numbers of a cell.
 
     Raises DamagedError unless these are exactly the bytes that were written, for this very key.
     """
     row = verified(content, key)
     try:
-        return from_row(row, scenario)
+        return json.loads(row["numbers"]) if isinstance(scenario, Cell) else from_row(row, scenario)
     except (ValueError, LookupError) as error:
         raise DamagedError(f"it is no point file of this version: {error!r}") from error
 
@@ -113,8 +114,8 @@ def verified(content: bytes, key: str | None = None) -> dict[str, Any]:
     return row
 
 
-def to_table(result: Result) -> pa.Table:
-    """Return a result as a table of one row; whole numbers stay whole, the histogram is sparse."""
+def row_of(result: Result) -> dict[str, Any]:
+    """Return a result as the columns of one row; whole numbers stay whole, the histogram is sparse."""
     used = np.flatnonzero(result.latency.counts)
     row: dict[str, Any] = {
         "scenario": canonical(result.scenario),
@@ -132,12 +133,16 @@ def to_table(result: Result) -> pa.Table:
     }
     if result.samples is not None:
         row |= {f"sampled_{name}": part.ravel() for name, part in result.samples._asdict().items()}
-    row["digest"] = _digest(row)
-    return pa.table({name: pa.array([value]) for name, value in row.items()})
+    return row
+
+
+def to_table(row: dict[str, Any]) -> pa.Table:
+    """Return columns as a table of one row, with the digest of them all."""
+    return pa.table({name: pa.array([value]) for name, value in {**row, "digest": _digest(row)}.items()})
 
 
 def from_row(row: dict[str, Any], scenario: Scenario) -> Result:
-    """Return the result that `to_table` turned into a row."""
+    """Return the result that `row_of` turned into a row."""
     counts = np.zeros(BINS, np.int64)
     counts[row["latency_bins"]] = row["latency_counts"]
     samples = None
@@ -170,9 +175,17 @@ def _metadata(file: pq.ParquetFile) -> dict[str, str]:
     return {k.decode(): v.decode() for k, v in file.metadata.metadata.items()}
 
 
-def _provenance(result: Result, source: str | None) -> dict[str, Any]:
+def _json(numbers: Numbers) -> str:
+    """Return numbers as text that gives the same numbers back, NumPy's own as Python's."""
+    return json.dumps(dict(numbers), default=lambda value: value.item())
+
+
+def _provenance(result: Result | Numbers, source: str | None) -> dict[str, Any]:
     """Return what made a result, JSON-ready: the same for the same code, whenever and wherever it runs."""
-    about = _code_provenance() | {"engine": result.engine}
+    about = dict(_code_provenance())
+    if not isinstance(result, Result):
+        return about
+    about["engine"] = result.engine
     policy = policy_of(result.scenario)
     if policy is not None and not from_lbsim(policy.choose):
         about["policy_source"] = source or policy_source(policy)

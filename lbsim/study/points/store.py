@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
+from lbsim.study.points.cell import Cell, Numbers
 from lbsim.study.points.pointfile import DamagedError, decode, verified
 
 POINTS: Final = "points"
@@ -37,8 +38,10 @@ def path_of(folder: Path, key: str) -> Path:
     return folder / f"{key}.parquet"
 
 
-def read(folder: Path, key: str, scenario: Scenario, notice: Callable[[str], None]) -> Result | None:
-    """Return a stored point as the result of `scenario`; None where there is none to use.
+def read(
+    folder: Path, key: str, scenario: Scenario | Cell, notice: Callable[[str], None]
+) -> Result | Numbers | None:
+    """Return what is stored of a scenario or a cell; None where there is nothing to use.
 
     A damaged file goes to quarantine; of that, and of one that cannot be read, `notice` is told.
     """

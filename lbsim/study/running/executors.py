@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
@@ -151,6 +152,8 @@ def _inline() -> Opened:
 
 def _loky(jobs: int | None) -> Opened:
     workers = jobs or cpu_count()
+    # A worker that keeps planned traffic in memory is no leak; that loky starts it anew does no harm.
+    warnings.filterwarnings("ignore", "A worker was restarted", UserWarning)
     executor = get_reusable_executor(
         max_workers=workers, timeout=WARM, initializer=settle, initargs=(os.getpid(),)
     )

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
 from lbsim.study.points import store
-from lbsim.study.points.keys import fingerprint, point_key, policy_of
+from lbsim.study.points.cell import Cell, Numbers, size_of
+from lbsim.study.points.keys import fingerprint, point_key, policy_of, policy_source
 from lbsim.study.points.pointfile import DamagedError, decode
 from lbsim.study.running.executors import Execution, Pool, open_pool
 from lbsim.study.running.flight import Flight
@@ -53,9 +54,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_points(
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[Scenario | Cell],
     folder: Path,
-    measure: Callable[[Result], T],
+    measure: Callable[[Any], T],
     *,
     run: Run = run_scenario,
     execution: Execution | None = None,
@@ -66,6 +67,8 @@ def run_points(
     order: Iterable[int] | None = None,
 ) -> Swept[T]:
     """Return what `measure` takes of the result of every scenario; results not in `folder` are computed.
+
+    Cells are computed likewise, by `run=compute_cell`; `measure` then takes their numbers.
 
     `order` is that in which points start, `label` names one in notes. A `pool` given stays open; else one is
     opened as `execution` says. Raises OSError when `folder` cannot be written, ValueError when the pool
@@ -99,9 +102,9 @@ def run_points(
 class _Sweep(Generic[T]):
     """The state of one sweep. Points are known by their key: equal ones are computed once."""
 
-    scenarios: Sequence[Scenario]
+    scenarios: Sequence[Scenario | Cell]
     folder: Path
-    measure: Callable[[Result], T]
+    measure: Callable[[Any], T]
     run: Run
     execution: Execution
     pool: Pool
@@ -122,7 +125,7 @@ class _Sweep(Generic[T]):
 
     # --- a point ---
 
-    def scenario(self, key: str) -> Scenario:
+    def scenario(self, key: str) -> Scenario | Cell:
         return self.scenarios[self.points[key][0]]
 
     def name(self, key: str) -> str:
@@ -130,14 +133,14 @@ class _Sweep(Generic[T]):
 
     def weight(self, key: str) -> float:
         """Return about how much work a point is."""
-        return self.scenario(key).expected_packets() or 1.0
+        return size_of(self.scenario(key))
 
     def fail(self, key: str, reason: str) -> str:
         """Record a failure for good, and return its reason."""
         self.failures += [Failure(i, reason) for i in self.points[key]]
         return f"{self.name(key)}: {reason}"
 
-    def take(self, key: str, result: Result) -> str:
+    def take(self, key: str, result: Result | Numbers) -> str:
         """Measure a result for all points it stands for; return what went wrong, or nothing."""
         try:
             value = self.measure(result)
@@ -246,7 +249,8 @@ class _Sweep(Generic[T]):
         if policy is not None and policy.name not in self.packed:
             self.packed[policy.name] = pack(policy)
         packed = self.packed[policy.name] if policy is not None else None
-        return Task(self.run, scenario, key, fingerprint(), packed, self.execution.timeout, apart)
+        source = policy_source(policy) if policy is not None and packed else None
+        return Task(self.run, scenario, key, fingerprint(), packed, source, self.execution.timeout, apart)
 
     def accept(self, key: str, outcome: bytes | Problem) -> Problem | None:
         """Check, store and measure what came back; return the problem if it is none."""
@@ -257,8 +261,9 @@ class _Sweep(Generic[T]):
         except DamagedError as error:
             return Problem(f"its result came back damaged: {error}")
         self.keep(key, outcome)
-        self.packets += result.offered
-        self.watch.point(result.offered, self.take(key, result), self.weight(key))
+        packets = result.offered if isinstance(result, Result) else 0
+        self.packets += packets
+        self.watch.point(packets, self.take(key, result), self.weight(key))
         return None
 
     # --- the end ---

@@ -26,11 +26,12 @@ from lbsim.balancer.meaning import from_lbsim
 from lbsim.balancer.policies import Policy, carried
 from lbsim.metrics.result import Result
 from lbsim.scenario import Scenario
+from lbsim.study.points.cell import Cell, Numbers
 from lbsim.study.points.keys import fingerprint, point_key
 from lbsim.study.points.pointfile import encode
 
-Run = Callable[..., Result]
-"""Simulates: `run(scenario, progress=...)`, as `lbsim.engine.run.run`."""
+Run = Callable[..., Result | Numbers]
+"""Simulates: `run(scenario, progress=...)`, as `lbsim.engine.run.run`; or `compute_cell`."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Task:
     """One point to compute."""
 
     run: Run
-    scenario: Scenario
+    scenario: Scenario | Cell
     key: str
     fingerprint: str  # of the sources that the sweep runs
     policy: bytes | None  # what `pack` made of the policy it names
+    source: str | None  # the text of that policy, for provenance
     timeout: float | None  # s
     apart: bool  # in a process of its own, which may end when the point hangs
 
@@ -62,7 +64,8 @@ def compute(task: Task) -> bytes | Problem:
     try:
         with _watchdog(task), carried(None if task.policy is None else _unpacked(task.policy)):
             _same_here(task)
-            return encode(task.run(task.scenario, progress=_deadline(task.timeout)), task.key)
+            result = task.run(task.scenario, progress=_deadline(task.timeout))
+            return encode(result, task.key, task.source)
     except (Exception, SystemExit) as error:  # whatever a point does is that point's problem
         return Problem(reason_of(error), "".join(traceback.format_exception(error)))
 

@@ -1,0 +1,1 @@
+"""Cheetah: cookies that carry the server, and a connection table that is indexed by them."""

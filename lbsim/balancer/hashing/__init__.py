@@ -1,0 +1,1 @@
+"""Hash functions of published balancers, exact to the bit: of flows, and of texts."""
