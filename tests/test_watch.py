@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lbsim.study.running import watch as module
-from lbsim.study.running.tally import Tally
+from lbsim.study.running.tally import FEW, Tally
 from lbsim.study.running.watch import Lines, LiveTable, Notebook, Watch, open_watch, short, silent, span
 
 
@@ -232,31 +232,41 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(
-    weights=st.lists(st.integers(1, 100), min_size=2, max_size=30),
+    weights=st.lists(st.integers(1, 100), min_size=FEW + 1, max_size=30),
     pace=st.integers(1, 50),
     data=st.data(),
 )
 def test_the_time_left_follows_the_weights(weights: list[int], pace: int, data: st.DataObject) -> None:
-    """Points that take time in proportion to their weight: the estimate is exact from the first one on."""
+    """Points that take time in proportion to their weight: the estimate is exact from the fourth one on."""
     clock = Clock()
     watch = Lines(Console(quiet=True, force_jupyter=False), clock)
     watch.begin("a", len(weights) + 5, 5, weights)
     row = watch.rows[0]
     assert row.remaining(clock.now) is None
     for k, weight in enumerate(weights[:-1]):
-        if data.draw(st.booleans()) and k:
+        if data.draw(st.booleans()) and k >= FEW:
             watch.point(0, weight=weight, stored=True)
         else:
             clock.now += pace * weight
             watch.point(100 * pace * weight, weight=weight)
             assert row.rate == pytest.approx(100)
-        assert row.remaining(clock.now) == pytest.approx(pace * sum(weights[k + 1 :]))
+        rest = pace * sum(weights[k + 1 :])
+        assert row.remaining(clock.now) == (pytest.approx(rest) if k + 1 >= FEW else None)
         assert row.left == len(weights) - k - 1
     assert row.remaining(clock.now + pace / 2) == pytest.approx(pace * (weights[-1] - 0.5))
     assert row.remaining(clock.now + pace * weights[-1] + 1) is None  # late: nothing honest to say
     watch.point(1, weight=weights[-1])
     assert row.remaining(clock.now) is None
     assert (row.left, row.done) == (0, row.total)
+
+
+def test_a_study_of_few_points_says_how_long_it_takes_from_the_first() -> None:
+    clock = Clock()
+    watch = Lines(Console(quiet=True, force_jupyter=False), clock)
+    watch.begin("a", 9, 7)
+    clock.now += 5
+    watch.point(1)
+    assert watch.rows[0].remaining(clock.now) == 5
 
 
 def test_nothing_is_divided_by_nothing() -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from lbsim.units import short, span
 
+FEW = 4
+"""Points that must be over before a study says how long the rest will take, if it has more of them."""
+
 
 @dataclass
 class Tally:
@@ -45,9 +48,12 @@ class Tally:
     def remaining(self, now: float) -> float | None:
         """Return how long the rest will take: estimated at the last point, counted down since; or None.
 
-        None where nothing can be said: nothing computed yet, later than estimated, or ended.
+        None where nothing can be said: too few points are over, of which the first also waited for processes
+        to start and kernels to compile; or it is later than estimated, or ended.
         """
-        if self.ended is not None or not self.weight:
+        over = self.computed + self.failed
+        few = FEW if self.total - self.stored > FEW else 1
+        if self.ended is not None or not self.weight or over < few:
             return None
         estimate = (self.last - self.began) / self.weight * (self.ahead - self.weight)
         rest = estimate - (now - self.last)
