@@ -476,3 +476,9 @@ def test_progress_shows_up_only_when_it_takes_long(monkeypatch: pytest.MonkeyPat
         now = 105.0
         progress(0.6, 500_000)
     assert shown.getvalue() == "rss: 50%, 100 k packets/s, 4 s left\n"
+
+
+def test_a_folder_without_results_is_not_called_fine(tmp_path):
+    done = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "holds no results; give the folder of --results" in done.stderr

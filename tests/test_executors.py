@@ -44,6 +44,7 @@ def alone(tmp_path_factory):
     [
         ({"executor": "slurm"}, "executor: 'slurm' is none of inline, loky, dask or an address"),
         ({"jobs": 0}, "jobs: 0 is below 1"),
+        ({"jobs": 100_000}, "jobs: 100000 is above 1024"),
         ({"timeout": 0.0}, "timeout: 0.0 is below 0.001"),
         ({"limit_time": -1.0}, "limit_time: -1.0 is below 0"),
     ],

@@ -186,6 +186,19 @@ def test_the_text_of_a_users_policy_is_in_the_file(monkeypatch):
         assert (told.get("policy_source") == "def as_it_was_sent") == known
 
 
+def test_no_thread_reads_a_point(monkeypatch):
+    """A thread of Arrow's that still holds the bytes when Python ends aborts the process: exit code 134."""
+    read, asked = pq.ParquetFile.read, []
+
+    def spy(file, **how):
+        asked.append(how.get("use_threads", True))
+        return read(file, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", spy)
+    decode(WHOLE, BASE, KEY)
+    assert asked == [False]
+
+
 # --- cells ---
 
 

@@ -326,6 +326,20 @@ def test_a_disk_that_stays_full_loses_no_value_and_the_same_command_goes_on(tmp_
     assert started(log) == [0, 1, 2, 3, 2, 3]
 
 
+def test_points_that_cannot_be_stored_are_told_in_one_note_with_a_way_out(tmp_path, monkeypatch):
+    def refuse(folder, key, content):
+        raise OSError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(store, "write", refuse)
+    notes = Notes()
+    swept = run_points(seeds(0, 1, 2, 3), tmp_path, offered, execution=INLINE, watch=notes)
+    assert len(swept.failures) == 4
+    first, last = notes.said
+    assert "tried again at the end" in first
+    assert "Permission denied: give another results folder" in last
+    assert last.endswith("(and 3 more points)")
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_the_first_packet(tmp_path):
     go, log = misbehaving(tmp_path)
     (tmp_path / "points").write_text("a file")

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -209,6 +210,25 @@ def test_a_failed_point_is_named_and_the_others_stay(tmp_path: Path):
     assert result.summary["n"].tolist() == [3, 2]
     assert "1 failed" in repr(result)
     assert len(run(sweep(replications=3), tmp_path).failures) == 0  # the same again mends it
+
+
+def test_tables_are_handed_over_when_their_folder_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lbsim.study.study.store.write_whole", full)
+        patch.setattr("lbsim.study.points.store.write", lambda *point: None)
+        patch.setattr("lbsim.study.points.store.writable", lambda folder: None)
+        result = run(sweep(), tmp_path)
+    assert result.table["status"].tolist() == ["ok", "ok"]
+    (failure,) = result.failures
+    assert failure.startswith(
+        f"{tmp_path / 's'}: cannot be written: No space left on device; free some space"
+    )
+    assert run(sweep(), tmp_path).failures == ()
 
 
 def test_what_the_time_limit_left_is_said_and_comes_next_time(tmp_path: Path):
@@ -458,6 +478,20 @@ def test_the_command_names_failed_points(tmp_path: Path, monkeypatch: pytest.Mon
     done = command(tmp_path)
     assert done.exit_code == 3
     assert done.stderr.count("\nstudy: arrivals.load = 0.") == 8
+
+
+def test_the_command_does_not_drown_in_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unlucky(scenario: Scenario, progress: object = None) -> Result:
+        raise ArithmeticError("no luck")
+
+    monkeypatch.setattr("lbsim.cli.sweep.MAX_FAILURES", 3)
+    monkeypatch.setattr(
+        "lbsim.study.sweeps.sweep.run_sweep.__kwdefaults__", {**run_sweep.__kwdefaults__, "run": unlucky}
+    )
+    done = command(tmp_path)
+    assert done.exit_code == 3
+    assert done.stderr.count("\nstudy: arrivals.load = 0.") == 3
+    assert "study: 8 failures, the last 3 shown: see column note" in done.stderr
 
 
 def test_the_command_says_how_to_go_on(tmp_path: Path):

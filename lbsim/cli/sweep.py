@@ -31,6 +31,7 @@ FIRST: Final = (
 
 MAX_ROWS: Final = 60
 MAX_LINES: Final = 10  # of warnings
+MAX_FAILURES: Final = 100
 
 
 def sweep_command(
@@ -46,8 +47,12 @@ def sweep_command(
         typer.echo(json.dumps(as_data(result), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         show_sweep(out, result)
-    for failure in result.failures:
+    for failure in result.failures[-MAX_FAILURES:]:  # the last may say that there are no tables
         err.print(f"{sweep.name}: {failure}", markup=False)
+    if len(result.failures) > MAX_FAILURES:
+        err.print(
+            f"{sweep.name}: {len(result.failures)} failures, the last {MAX_FAILURES} shown: see column note"
+        )
     if result.failures:
         return POINTS_FAILED
     if result.left:

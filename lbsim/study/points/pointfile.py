@@ -102,7 +102,8 @@ def verified(content: bytes, key: str | None = None) -> dict[str, Any]:
         raise DamagedError("its bytes are not those that were written")
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        [row] = file.read(use_threads=False).to_pylist()  # threads cost more than one row
+        table = file.read(use_threads=False)  # a thread of Arrow's that outlives Python may abort it
+        [row] = table.to_pylist()
         row = {k: np.asarray(v, np.int64) if isinstance(v, list) else v for k, v in row.items()}
         if row.pop("digest") != _digest(row):
             raise ValueError("its row differs from its digest")

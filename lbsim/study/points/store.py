@@ -109,14 +109,15 @@ def writable(folder: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-        hint = (
-            "free some space"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else "give another results folder"
-        )
         raise OSError(
-            error.errno, f"cannot store points here: {_reason(error)}; {hint}", str(folder)
+            error.errno, f"cannot store points here: {_reason(error)}; {way_out(error)}", str(folder)
         ) from error
+
+
+def way_out(error: OSError) -> str:
+    """Return what to do about a file that could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "free some space" if full else "give another results folder"
 
 
 def quarantine(path: Path, reason: str) -> Path:

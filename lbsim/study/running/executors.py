@@ -27,6 +27,8 @@ WARM = 600
 """Seconds that idle local workers stay up: what they compiled and planned serves the next study too."""
 REACH = 10
 """Seconds to wait for the scheduler of a cluster."""
+MOST_JOBS = 1024
+"""Points at once; each may be a process that is started here, so more is surely a slip."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Execution:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}: {value} is below {least}; write {least} or more, or leave it out")
+        if self.jobs is not None and self.jobs > MOST_JOBS:
+            raise ValueError(f"jobs: {self.jobs} is above {MOST_JOBS}; write at most that, or leave it out")
 
     def over(self) -> bool:
         """Say whether the time limit is reached."""

@@ -118,6 +118,7 @@ class _Sweep(Generic[T]):
     left: int = 0
     stored: int = 0
     packets: int = 0
+    waits: bool = False  # for a worker of the cluster
 
     def __post_init__(self) -> None:
         self.values: list[T | None] = [None] * len(self.scenarios)
@@ -194,14 +195,20 @@ class _Sweep(Generic[T]):
             store.forget_failure(self.folder, key)
 
     def store_again(self) -> None:
-        """Try once more to store what the disk refused."""
+        """Try once more to store what the disk refused; one note tells of all that it still does."""
+        refused = []
         for key, content in self.unsaved.items():
             try:
                 store.write(self.folder, key, content)
                 self.kept.add(key)
             except OSError as error:
                 why = f"computed, but cannot be stored: {error.strerror or error}"
-                self.watch.note(self.fail(key, f"{why}: free some space, then the same command goes on"))
+                refused.append(
+                    self.fail(key, f"{why}: {store.way_out(error)}, then the same command goes on")
+                )
+        if refused:
+            more = f" (and {len(refused) - 1} more points)" if refused[1:] else ""
+            self.watch.note(f"{refused[0]}{more}")
 
     # --- computing ---
 
@@ -238,8 +245,9 @@ class _Sweep(Generic[T]):
     def room(self) -> int:
         """Return how many points the pool computes at once."""
         workers = self.pool.workers()
-        if not workers:
+        if not workers and not self.waits:
             self.watch.note("the cluster has no worker yet; waiting for one")
+        self.waits = not workers
         return max(1, workers)
 
     def task(self, key: str) -> Task:

@@ -8,7 +8,7 @@ from lbsim.engine.source import open_source
 from lbsim.metrics.result import Result
 from lbsim.metrics.warmup import mser5
 from lbsim.scenario import Scenario, override
-from lbsim.units import US, format_time
+from lbsim.units import SECOND, US
 
 SAMPLES: Final = 1000
 """Of the packets in the rings in a pilot, where the scenario does not say how often."""
@@ -42,7 +42,7 @@ def warmup_of(pilot: Result) -> WarmUp:
     cut = mser5(pilot.samples.occupancy.sum(axis=1))
     if cut.settled:
         return WarmUp(int(pilot.samples.time[cut.index]))
-    k, time = len(pilot.samples.time), format_time(int(pilot.samples.time[-1]))
+    k, time = len(pilot.samples.time), f"{int(pilot.samples.time[-1]) / SECOND:.3g} s"
     return WarmUp(
         None,
         f"too short to say how much warm-up it needs: in {k} samples over {time} the packets in the rings do "

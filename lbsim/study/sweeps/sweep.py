@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, dump_toml
 from lbsim.scenario.errors import refuse
 from lbsim.study.folder import Folder
 from lbsim.study.plot import Panel
+from lbsim.study.points.store import way_out
 from lbsim.study.provenance import provenance
 from lbsim.study.running.executors import Execution, open_pool
 from lbsim.study.running.watch import open_watch
@@ -34,9 +35,9 @@ class SweepResult:
     """What a sweep gave, for pandas: `table` has a row a point, `summary` a row a configuration.
 
     A latency quantile is that of one run in `table` and `differences`, of the packets of all replications
-    together in `summary`. `failures` and `warnings` are lines that name their point; `left` counts the points
-    that the time limit kept from starting (the same sweep again computes them). Everything also stands in
-    `folder`.
+    together in `summary`. `failures` and `warnings` are lines that name their point, or `folder` where it
+    could not be written; `left` counts the points that the time limit kept from starting (the same sweep
+    again computes them). Everything also stands in `folder`.
     """
 
     sweep: Sweep
@@ -107,7 +108,12 @@ def run_sweep(
         left=sum(row.status == "left" for row in rows),
         warnings=(*rounds.warnings(), *_notes(rows)),
     )
-    _write(result, [row.scenario for row in rows])
+    try:
+        _write(result, [row.scenario for row in rows])
+    except OSError as error:  # hours of work are in these tables: hand them over all the same
+        why = f"{folder}: cannot be written: {error.strerror or error}"
+        lost = f"{why}; {way_out(error)}, then the same sweep writes it"
+        return replace(result, failures=(*result.failures, lost))
     return result
 
 
