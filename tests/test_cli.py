@@ -336,8 +336,8 @@ def test_check_reads_the_capture_of_a_scenario(scenario: Path, capture: Path) ->
 
 
 def test_check_reads_every_file_of_a_results_folder(tmp_path: Path) -> None:
-    assert call("check", tmp_path).exit_code == 0
     (tmp_path / "points").mkdir()
+    assert call("check", tmp_path).exit_code == 0
     (tmp_path / "points" / "bad.parquet").write_bytes(b"PAR1 not really")
     answer = call("check", tmp_path)
     assert answer.exit_code == 2

@@ -64,7 +64,7 @@ def check_command(path: Path) -> int:
 
 
 def _check_results(path: Path, problems: list[str]) -> int:
-    if not problems and not any(any(path.rglob(name)) for name in ("points/*.parquet", "provenance.json")):
+    if not problems and not any(any(path.rglob(name)) for name in ("points", "provenance.json")):
         raise ValueError(f"{path} holds no results; give the folder of --results")
     for problem in problems:
         typer.echo(problem, err=True)
