@@ -219,7 +219,7 @@ def test_tables_are_handed_over_when_their_folder_cannot_be_written(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("lbsim.study.study.store.write_whole", full)
+        patch.setattr("lbsim.study.folder.store.write_whole", full)
         patch.setattr("lbsim.study.points.store.write", lambda *point: None)
         patch.setattr("lbsim.study.points.store.writable", lambda folder: None)
         result = run(sweep(), tmp_path)
