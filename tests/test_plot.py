@@ -158,6 +158,13 @@ def test_a_spread_is_named_only_where_it_is_published():
     assert chart["series"][0]["published"] == [[2, 5.5, None, None]]
 
 
+def test_a_series_without_data_keeps_the_looks_of_the_others_and_is_not_named():
+    with plot.style():
+        axes = plot.draw([PANEL], TABLE[TABLE["series"] == "B"], pd.DataFrame()).axes[0]
+    assert axes.get_legend().get_texts()[0].get_text() == "B"
+    assert axes.get_legend().get_lines()[0].get_color() == plot.LOOKS[1].color
+
+
 def test_published_data_are_named_only_where_there_are_any():
     with plot.style():
         axes = plot.draw([PANEL], TABLE, pd.DataFrame()).axes[0]

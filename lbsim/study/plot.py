@@ -205,10 +205,11 @@ def _draw(axes: Axes, panel: Panel, table: pd.DataFrame, published: pd.DataFrame
         axes.set_xticks(list(panel.xticks))
     axes.set_xlabel(panel.xlabel)
     axes.set_ylabel(panel.ylabel)
-    _legend(axes, panel, pd.concat(list(points.values())))
+    shown = [name for name in panel.series if len(lines[name]) or len(points[name])]
+    _legend(axes, panel, shown, pd.concat(list(points.values())))
 
 
-def _legend(axes: Axes, panel: Panel, published: pd.DataFrame) -> None:
+def _legend(axes: Axes, panel: Panel, shown: Sequence[str], published: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -216,14 +217,16 @@ def _legend(axes: Axes, panel: Panel, published: pd.DataFrame) -> None:
         return Line2D([], [], color=look.color, marker=look.marker, label=name, **more)
 
     entries: list[Line2D | Patch] = [
-        entry(look, name, linestyle=look.dashes) for name, look in zip(panel.series, LOOKS, strict=False)
+        entry(look, name, linestyle=look.dashes)
+        for name, look in zip(panel.series, LOOKS, strict=False)
+        if name in shown
     ]
     entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label=f"simulated, {BANDS[panel.band]}"))
     if len(published):
         hollow = {"linestyle": "none", "markerfacecolor": "white"}
         spread = ", p25 to p75" if published["p25"].notna().any() else ""
         entries.append(entry(Look("0.35", "o", ""), f"published{spread}", **hollow))
-    columns = 3 if max(map(len, panel.series)) < 15 else 2  # no wider than the axes
+    columns = 3 if max(map(len, shown), default=0) < 15 else 2  # no wider than the axes
     above: dict[str, Any] = {
         "loc": "lower left",
         "bbox_to_anchor": (0, 1),

@@ -38,13 +38,12 @@ function legend(panels, state, redraw, holders) {
     button.addEventListener("pointerleave", () => stress(false));
     return button;
   });
-  const all = [...series.values()];
   if (panels.some((panel) => panel.series.some((s) => s.points.some(([, , low, high]) => low !== high)))) {
     const key = svg("svg", { class: "key", viewBox: "0 0 22 16", width: 22, height: 16, "aria-hidden": "true" });
     key.append(svg("rect", { class: "swatch", x: 1, y: 3, width: 20, height: 10 }));
     buttons.push(toggle(key, panels[0].band, true, (on) => { state.band = on; redraw(); }));
   }
-  if (all.some((s) => s.published.length)) {
+  if (panels.some((panel) => panel.series.some((s) => s.published.length))) {
     const key = svg("svg", { class: "key", viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" });
     key.append(svg("line", { class: "whisker", x1: 8, x2: 8, y1: 0, y2: 16 }), marker("o", 5.2, 8, 8, "published"));
     buttons.push(toggle(key, "published", true, (on) => { state.published = on; redraw(); }));
