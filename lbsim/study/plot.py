@@ -63,6 +63,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
+WIDEST_LEGEND = 66  # characters, the lines beside the names counted as six
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the style to figures made and saved inside; the settings of the caller come back after."""
@@ -226,13 +229,23 @@ def _legend(axes: Axes, panel: Panel, shown: Sequence[str], published: pd.DataFr
         hollow = {"linestyle": "none", "markerfacecolor": "white"}
         spread = ", p25 to p75" if published["p25"].notna().any() else ""
         entries.append(entry(Look("0.35", "o", ""), f"published{spread}", **hollow))
-    columns = 3 if max(map(len, shown), default=0) < 15 else 2  # no wider than the axes
+    columns = _columns([str(entry.get_label()) for entry in entries])
     above: dict[str, Any] = {
         "loc": "lower left",
         "bbox_to_anchor": (0, 1),
         "ncols": columns,
     }  # hides no point
     axes.legend(handles=entries, fontsize="small", handlelength=3, columnspacing=1.2, **above)
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """Return in how many columns a legend is no wider than its axes; it is filled column by column."""
+    for columns in (3, 2):
+        rows = math.ceil(len(labels) / columns)
+        parts = [labels[k : k + rows] for k in range(0, len(labels), rows)]
+        if sum(6 + max(map(len, part)) for part in parts) <= WIDEST_LEGEND:
+            return columns
+    return 1
 
 
 def _rows(frame: pd.DataFrame) -> list[list[float | None]]:
