@@ -63,7 +63,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
-WIDEST_LEGEND = 66  # characters, the lines beside the names counted as six
+SHADES: dict[str, str] = {
+    "quartiles": "simulated, p25 to p75",
+    "interval": "simulated mean, 95 % interval",
+}
+WIDEST_LEGEND = 72  # characters, the lines beside the names counted as six
 
 
 @contextmanager
@@ -224,18 +228,20 @@ def _legend(axes: Axes, panel: Panel, shown: Sequence[str], published: pd.DataFr
         for name, look in zip(panel.series, LOOKS, strict=False)
         if name in shown
     ]
-    entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label=f"simulated, {BANDS[panel.band]}"))
+    entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label=SHADES[panel.band]))
     if len(published):
         hollow = {"linestyle": "none", "markerfacecolor": "white"}
         spread = ", p25 to p75" if published["p25"].notna().any() else ""
         entries.append(entry(Look("0.35", "o", ""), f"published{spread}", **hollow))
-    columns = _columns([str(entry.get_label()) for entry in entries])
-    above: dict[str, Any] = {
-        "loc": "lower left",
-        "bbox_to_anchor": (0, 1),
-        "ncols": columns,
-    }  # hides no point
-    axes.legend(handles=entries, fontsize="small", handlelength=3, columnspacing=1.2, **above)
+    axes.legend(  # above the axes, where it hides no point
+        handles=entries,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=_columns([str(entry.get_label()) for entry in entries]),
+        fontsize="small",
+        handlelength=3,
+        columnspacing=1.2,
+    )
 
 
 def _columns(labels: Sequence[str]) -> int:
