@@ -173,5 +173,7 @@ def test_published_data_are_named_only_where_there_are_any():
 
 def test_a_legend_is_no_wider_than_its_axes():
     assert plot._columns(["RSS", "RSS++", "Sprayer", "simulated, p25 to p75", "published, p25 to p75"]) == 3
-    assert plot._columns(["dynamic Beamer, mean of minutes", "simulated mean, 95 % interval"]) == 2
-    assert plot._columns(["x" * 40, "y" * 40]) == 1
+    lines = ["dynamic Beamer", "dynamic Beamer, mean of minutes"]
+    assert plot._columns([*lines, "simulated", "published"]) == 3
+    assert plot._columns([*lines, "simulated mean, 95 %", "published"]) == 2
+    assert plot._columns([*lines, "simulated mean, 95 % interval", "published"]) == 1

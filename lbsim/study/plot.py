@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from lbsim.metrics.intervals import mean_interval
@@ -67,7 +68,7 @@ SHADES: dict[str, str] = {
     "quartiles": "simulated, p25 to p75",
     "interval": "simulated mean, 95 % interval",
 }
-WIDEST_LEGEND = 72  # characters, the lines beside the names counted as six
+WIDEST_LEGEND = 70  # characters, the lines beside the names counted as six
 
 
 @contextmanager
@@ -247,8 +248,7 @@ def _legend(axes: Axes, panel: Panel, shown: Sequence[str], published: pd.DataFr
 def _columns(labels: Sequence[str]) -> int:
     """Return in how many columns a legend is no wider than its axes; it is filled column by column."""
     for columns in (3, 2):
-        rows = math.ceil(len(labels) / columns)
-        parts = [labels[k : k + rows] for k in range(0, len(labels), rows)]
+        parts = [part for part in np.array_split(list(labels), columns) if len(part)]
         if sum(6 + max(map(len, part)) for part in parts) <= WIDEST_LEGEND:
             return columns
     return 1
