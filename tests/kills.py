@@ -50,6 +50,7 @@ work = { kind = "exponential", mean = "1us" }
 arrivals.load = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 nic.dispatch.kind = ["rss", "rss++"]
 """
+FURTHER = 60  # points that a sweep gets stored at most before it is hit again
 STARTUP, WORK = 2.5, 3.0  # s, about; only to spread the random instants
 
 
@@ -131,7 +132,8 @@ def wait_for_instant(rng: random.Random, process: subprocess.Popen[bytes], store
     if rng.random() < 0.2:
         end, enough = time.monotonic() + rng.uniform(0, STARTUP + WORK), POINTS + 1
     else:
-        end, enough = time.monotonic() + 60, rng.randint(min(POINTS, len(store.names())), POINTS)
+        now = len(store.names())
+        end, enough = time.monotonic() + 60, rng.randint(now, min(POINTS, now + FURTHER))
     while process.poll() is None and time.monotonic() < end and len(store.names()) < enough:
         time.sleep(0.003)
     time.sleep(rng.uniform(0, 0.05))
