@@ -128,15 +128,19 @@ def workers(process: int) -> list[int]:
 
 
 def wait_for_instant(rng: random.Random, process: subprocess.Popen[bytes], store: Store) -> None:
-    """Wait for a random instant of a sweep's life; return earlier when it ends by itself."""
+    """Wait for a random instant of a sweep's life; return earlier when it ends by itself.
+
+    One that has all its points stored is mostly left to end: the others are the ones with something to lose.
+    """
+    now, end, enough = len(store.names()), time.monotonic() + 60, POINTS + 1
     if rng.random() < 0.2:
-        end, enough = time.monotonic() + rng.uniform(0, STARTUP + WORK), POINTS + 1
-    else:
-        now = len(store.names())
-        end, enough = time.monotonic() + 60, rng.randint(now, min(POINTS, now + FURTHER))
+        end = time.monotonic() + rng.uniform(0, STARTUP + WORK)
+    elif now < POINTS:
+        enough = rng.randint(now + 1, min(POINTS, now + FURTHER))
     while process.poll() is None and time.monotonic() < end and len(store.names()) < enough:
         time.sleep(0.003)
-    time.sleep(rng.uniform(0, 0.05))
+    if process.poll() is None:
+        time.sleep(rng.uniform(0, 0.05))
 
 
 def strike(rng: random.Random, process: subprocess.Popen[bytes], victim: str) -> list[int]:

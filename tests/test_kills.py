@@ -1,11 +1,11 @@
-"""A sweep survives SIGKILL at any instant; results/kills holds the log of ten times as many kills."""
+"""A sweep survives SIGKILL at any instant; results/kills holds the logs of more than ten times as many."""
 
 from pathlib import Path
 
 import pytest
 from kills import VICTIMS, Kill, campaign
 
-LOG = Path(__file__).parent.parent / "results" / "kills" / "kills.csv"
+LOGS = Path(__file__).parent.parent / "results" / "kills"
 
 
 @pytest.mark.slow
@@ -22,11 +22,14 @@ def test_fifty_kills_lose_nothing_and_repeat_nothing(tmp_path):
 
 
 def test_the_long_run_is_on_record():
-    commit, head, *rows, summary = LOG.read_text().splitlines()
-    assert commit.startswith("# commit ")
-    assert head.split(",") == list(Kill._fields)
-    kills = [dict(zip(Kill._fields, row.split(","), strict=True)) for row in rows]
-    assert len(kills) >= 500
-    assert all(kill["damaged"] == kill["changed"] == kill["orphans"] == "0" for kill in kills)
-    assert ", 0 not equal" in summary
-    assert "; 0 points lost" in summary
+    number = 0
+    for log in LOGS.glob("*.csv"):
+        commit, head, *rows, summary = log.read_text().splitlines()
+        assert commit.startswith("# commit ")
+        assert head.split(",") == list(Kill._fields)
+        kills = [dict(zip(Kill._fields, row.split(","), strict=True)) for row in rows]
+        assert all(kill["damaged"] == kill["changed"] == kill["orphans"] == "0" for kill in kills)
+        assert ", 0 not equal" in summary
+        assert "; 0 points lost" in summary
+        number += len(kills)
+    assert number >= 500
