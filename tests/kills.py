@@ -1,6 +1,6 @@
 """A sweep of 200 points, killed with SIGKILL over and over: what is left must always be right.
 
-`python tests/kills.py 500 --log results/kills/kills-SEED.csv` is a long run; test_kills.py does a tenth of it.
+`python tests/kills.py 500 --log results/kills/kills-SEED.csv` is a long run; test_kills.py a short one.
 Each kill hits the sweep, one of its workers, or both, at a random instant: once a random number of points
 is stored and a random delay has passed, or at a random time after the start.
 """
@@ -187,7 +187,7 @@ def campaign(kills: int, seed: int, home: Path) -> Iterator[Kill | str]:
         else:
             process.wait()
         if process.poll() == POINTS_FAILED:  # a point was hit twice, the second time alone: again, as it says
-            process = None
+            process, began = start(study, store.folder), time.monotonic()
             continue
         if process.poll() is not None:  # it came through
             yield verdict(process.returncode, store, calm, truth)
