@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from lbsim.metrics.histogram import Histogram
-from lbsim.metrics.result import Result, Samples
-from lbsim.scenario import Cost, Fixed, Flows, Poisson, Rate, Scenario, Server, Work
+import results
 from lbsim.study import (
     Claim,
     Execution,
@@ -22,42 +20,14 @@ from lbsim.study import (
     run_study,
     write_report,
 )
-
-BASE = Scenario(
-    duration=10**9,
-    traffic=Flows(flows=16),
-    arrivals=Poisson(rate=Rate(1e6, "pps")),
-    server=Server(cores=2, cost=Cost(work=Fixed(time=Work(1000)))),
-)
-
+from results import BASE
 
 INLINE = Execution("inline")
 PANELS = (Panel(x="x", y="y", series=("RSS",), xlabel="x", ylabel="y"),)
 
 
 def made_up(scenario, progress=None):
-    """A result that depends on the seed and the cores alone."""
-    rng = np.random.default_rng(scenario.seed)
-    cores = scenario.server.cores
-    processed, busy, dropped = rng.integers(1, 2**60, (3, cores))
-    return Result(
-        scenario=scenario,
-        engine="made up",
-        span=10**12,
-        offered=int(processed.sum() % 10**6),
-        offered_bytes=64 * 10**9,
-        delivered=5,
-        delivered_bytes=320,
-        drops={"ring full": 7},
-        latency=replace(Histogram.of(rng.integers(0, 2**62, 50)), total=10**25),
-        processed=processed,
-        busy=busy,
-        dropped=dropped,
-        end=10**12,
-        samples=Samples(np.arange(4), *rng.integers(0, 2**62, (4, 4, cores))),
-        control={"ticks": 3},
-        notices=("a notice",),
-    )
+    return results.made_up(scenario)
 
 
 def study(**changes):
