@@ -23,7 +23,7 @@ def test_fifty_kills_lose_nothing_and_repeat_nothing(tmp_path):
 
 
 def test_the_long_runs_are_on_record():
-    """Nothing lost; what is not equal ended as a sweep may: with a point that failed twice, and exit code 3."""
+    """Nothing lost; what is not equal ended as a sweep may: a point failed twice, exit code 3."""
     number = 0
     for log in LOGS.glob("*.csv"):
         lines = log.read_text().splitlines()
