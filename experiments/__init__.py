@@ -1,11 +1,13 @@
 """Every published figure that lbsim reproduces, one short file each: data first, then claims, then draw()."""
 
 from experiments import (
+    cheetah_pcc,
     cheetah_sim_beamer,
     cheetah_sim_dip,
     cheetah_sim_exact,
     cheetah_sim_imbalance,
     cheetah_sim_moving_buckets,
+    cheetah_tradeoff,
     rsspp_fig10a,
     rsspp_fig10b,
     rsspp_fig12a,
@@ -30,4 +32,6 @@ ALL: tuple[Study, ...] = (
     cheetah_sim_dip.STUDY,
     cheetah_sim_moving_buckets.STUDY,
     cheetah_sim_beamer.STUDY,
+    cheetah_pcc.STUDY,
+    cheetah_tradeoff.STUDY,
 )

@@ -90,6 +90,7 @@ def panel(counted: str, series: tuple[str, ...]) -> Panel:
         xlabel="server updates per minute",
         ylabel=f"broken (%), {counted}",
         log=True,
+        xlog=True,
         ylim=(1e-4, 10),
         where=f"counted == '{counted}'",
         band="interval",

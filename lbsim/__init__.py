@@ -16,20 +16,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lbsim.balancer import Unit, View, coin, policies, policy  # type: ignore[no-redef]
     from lbsim.engine import run  # type: ignore[no-redef]
-    from lbsim.metrics import Histogram, Interval, Result, mean_interval, paired_interval
-    from lbsim.scenario import Scenario, ScenarioError, dump_toml, load_scenario, override
+    from lbsim.metrics import (
+        ConnectionResult,
+        Histogram,
+        Interval,
+        Result,
+        mean_interval,
+        paired_interval,
+    )
+    from lbsim.scenario import (
+        ConnectionScenario,
+        Scenario,
+        ScenarioError,
+        dump_toml,
+        load_scenario,
+        override,
+    )
     from lbsim.study import Execution, Sweep, load_sweep, run_sweep
 
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022  # the order in which one meets them
     "Scenario",
+    "ConnectionScenario",
     "ScenarioError",
     "load_scenario",
     "dump_toml",
     "override",
     "run",
     "Result",
+    "ConnectionResult",
     "Histogram",
     "Interval",
     "mean_interval",

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lbsim.balancer import Unit, View, policies
+from lbsim.balancer.policies import view_of_cores
 from lbsim.engine.compiled import CompiledPlane, compile_policy
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import ARRIVAL, CONTROL, Choice, Clock, Plane
@@ -90,7 +91,8 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
     choice = None
     if case.policy is not None:
         choose = policies()[case.policy].choose if engine == "reference" else COMPILED[case.policy]
-        choice = Choice(choose, np.zeros(0, np.int64), 42, np.array(case.hashes, np.uint32))
+        state = np.zeros(policies()[case.policy].state, np.int64)
+        choice = Choice(choose, state, 42, np.array(case.hashes, np.uint32))
     args = (iter(columns(case)), case.machine, case.cores, table)
     plane: Plane
     if engine == "reference":
@@ -194,7 +196,8 @@ def constant(view: View, unit: Unit) -> int:
 
 
 def test_a_policy_compiles_again_when_a_global_it_reads_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, unit = View(2, 0, np.zeros(2, np.int64), np.zeros(0, np.int64), 1), Unit(0, 0, 0, 64)
+    none = np.empty(0, np.int64)
+    view, unit = view_of_cores(0, np.zeros(2, np.int64), none, 1, none), Unit(0, 0, 0, 64)
     assert compile_policy(constant)(view, unit) == 0
     assert compile_policy(constant) is compile_policy(constant)
     monkeypatch.setitem(globals(), "TARGET", 1)

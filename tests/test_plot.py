@@ -7,9 +7,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from experiments import ALL
+from experiments import ALL, cheetah_sim_dip
 from lbsim.study import plot
+from lbsim.study.plot import legend, scales
 
 TABLE = pd.DataFrame(
     [
@@ -96,25 +99,32 @@ def test_settings_of_the_caller_stay():
     assert dict(mpl.rcParams) == before
 
 
+def made_up(study):
+    """A table of a study as if it had run: its own labels, and a number wherever a panel needs one."""
+    rows = pd.DataFrame([p._asdict() if study.compute else dict(p.labels) for p in study.points(False)])
+    measured = {name for panel in study.panels for name in (panel.x, panel.y, panel.area)} - {"", *rows}
+    return rows.assign(**{name: 10 + np.arange(len(rows)) % 39 for name in sorted(measured)})
+
+
 @pytest.mark.parametrize("study", [s for s in ALL if s.panels], ids=lambda s: s.name)
-def test_every_study_draws_its_published_points(study):
-    published = pd.read_csv(study.published, comment="#")
-    assert study.published.read_text().startswith("# source: digested from ")
-    rows = [p._asdict() if study.compute else dict(p.labels) for p in study.points(False)]
-    names = {panel.y for panel in study.panels}
-    assert names & set(published["metric"])
-    table = pd.DataFrame(rows).assign(**{name: np.arange(1.0, len(rows) + 1) for name in names})
+def test_every_study_draws_its_panels_and_its_published_points(study):
+    published = pd.DataFrame()
+    if study.published:
+        assert study.published.read_text().startswith("# source: digested from ")
+        published = pd.read_csv(study.published, comment="#")
+    table = made_up(study)
     with plot.style():
         figure = plot.draw(study.panels, table, published)
+    drawn_points = 0
     for axes, panel in zip(figure.axes, study.panels, strict=True):
         assert axes.get_xlabel()
         assert axes.get_ylabel()
+        assert any(len(line) for line in plot.curves(panel, table).values())
         hollow = [x for x in axes.lines if x.get_markerfacecolor() == "white" and len(x.get_xdata())]
         shown = [dots for dots in plot.published_points(panel, published).values() if len(dots)]
         assert len(hollow) == len(shown)
-    assert any(
-        len(dots) for panel in study.panels for dots in plot.published_points(panel, published).values()
-    )
+        drawn_points += len(shown)
+    assert (drawn_points > 0) == bool(study.published)
     assert plot.render(figure, "png").startswith(b"\x89PNG")
 
 
@@ -172,8 +182,133 @@ def test_published_data_are_named_only_where_there_are_any():
 
 
 def test_a_legend_is_no_wider_than_its_axes():
-    assert plot._columns(["RSS", "RSS++", "Sprayer", "simulated, p25 to p75", "published, p25 to p75"]) == 3
+    assert legend._columns(["RSS", "RSS++", "Sprayer", "simulated, p25 to p75", "published, p25 to p75"]) == 3
     lines = ["dynamic Beamer", "dynamic Beamer, mean of minutes"]
-    assert plot._columns([*lines, "simulated", "published"]) == 3
-    assert plot._columns([*lines, "simulated mean, 95 %", "published"]) == 2
-    assert plot._columns([*lines, "simulated mean, 95 % interval", "published"]) == 1
+    assert legend._columns([*lines, "simulated", "published"]) == 3
+    assert legend._columns([*lines, "simulated mean, 95 %", "published"]) == 2
+    assert legend._columns([*lines, "simulated mean, 95 % interval", "published"]) == 1
+
+
+# --- scales ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"log": True, "symlog": 1}, "log and symlog are two scales of y; give one of them"),
+        ({"symlog": 0}, "symlog = 0 must be a number above 0"),
+        ({"symlog": math.nan}, "symlog = nan must be a number above 0"),
+        ({"symlog": 1, "ylim": (-1, 8)}, "ylim starts at -1; with symlog it must start at 0 or above"),
+        ({"log": True, "ylim": (0, 8)}, "ylim starts at 0; with log it must start above 0"),
+        ({"xlog": True, "xticks": (0, 1)}, r"xticks = \[0, 1\] must be above 0 with xlog"),
+        ({"step": True, "labels": "key"}, "step draws lines, labels draws points"),
+        ({"area": "key"}, "area = 'key' .* give labels"),
+        ({"labels": "key", "area_label": "keys"}, "area_label = 'keys' .* give area"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(change, message):
+    with pytest.raises(ValueError, match=f"panel of 'y' over 'x': {message}"):
+        replace(PANEL, **change)
+
+
+@pytest.mark.parametrize(
+    ("knee", "top", "ticks"),
+    [
+        (1, 8, [0, 0.5, 1, 2, 4, 8]),
+        (1, 8.9, [0, 0.5, 1, 2, 4, 8]),
+        (1, 63, [0, 0.5, 1, 2, 4, 8, 16, 32]),
+        (1, 64, [0, 0.5, 1, 2, 5, 10, 20, 50]),
+        (1, 200, [0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]),
+        (0.01, 1000, [0, 0.01, 0.1, 1, 10, 100, 1000]),
+        (1, 1e14, [0, 1, 10, 1000, 1e5, 1e7, 1e9, 1e11, 1e13]),
+    ],
+)
+def test_ticks_of_a_symlog_axis(knee, top, ticks):
+    assert scales.symlog_ticks(knee, top) == ticks
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1.56, 78, [2, 5, 10, 20, 50]),
+        (1, 100, [1, 2, 5, 10, 20, 50, 100]),
+        (0.001, 1e7, [0.001, 0.1, 10, 1000, 1e5, 1e7]),
+        (3, 9, [3, 4, 5, 6, 7, 8, 9]),
+        (3.1, 3.9, []),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(low, high, ticks):
+    assert scales.log_ticks(low, high) == ticks
+
+
+@given(st.floats(1e-6, 1e6), st.floats(0, 1e9), st.floats(0, 1e9))
+def test_a_symlog_scale_keeps_order_and_comes_back(knee, a, b):
+    low, high = sorted((a, b))
+    assert scales.symlog(low, knee) <= scales.symlog(high, knee)
+    assert scales.symlog_inverse(scales.symlog(a, knee), knee) == pytest.approx(a, rel=1e-9)
+    assert scales.symlog([0, knee / 2, knee, knee * math.e], knee) == pytest.approx([0, 0.5, 1, 2])
+
+
+def test_zeros_stand_on_the_axis_of_a_symlog_panel():
+    zeros = TABLE.assign(y=(TABLE["y"] - 3).clip(lower=0))
+    with plot.style():
+        figure = plot.draw([replace(PANEL, symlog=2)], zeros, PUBLISHED)
+    axes = figure.axes[0]
+    assert lines(axes)[0].get_ydata()[0] == 0
+    assert axes.get_ylim()[0] == 0
+    assert not lines(axes)[0].get_clip_on()
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_yticklabels()][:5] == ["0", "1", "2", "4", "8"]
+    height = [axes.transData.transform((1, y))[1] for y in (0, 1, 2, 2 * math.e)]
+    assert np.diff(height) == pytest.approx(
+        [height[1] - height[0], height[1] - height[0], 2 * (height[1] - height[0])]
+    )
+
+
+def test_a_symlog_axis_below_its_knee_is_linear():
+    _, axes = drawn(symlog=1000)
+    assert np.allclose(np.diff(axes.get_yticks()), np.diff(axes.get_yticks())[0])
+
+
+def test_a_logarithmic_x_axis_has_plain_numbers():
+    figure, axes = drawn(xlog=True)
+    figure.draw_without_rendering()
+    assert axes.get_xscale() == "log"
+    shown = {label.get_text() for label in axes.get_xticklabels(which="both")} - {""}
+    assert shown
+    assert all("$" not in text for text in shown)
+    assert axes.transData.transform((4, 1))[0] - axes.transData.transform((2, 1))[0] == pytest.approx(
+        axes.transData.transform((2, 1))[0] - axes.transData.transform((1, 1))[0]
+    )
+    wide = TABLE.assign(x=TABLE["x"] ** 4)
+    with plot.style():
+        axes = plot.draw([replace(PANEL, xlog=True)], wide, pd.DataFrame()).axes[0]
+    assert axes.get_xticks().tolist() == [1, 2, 5, 10, 20, 50, 100, 200]
+    narrow = TABLE.assign(x=3 + TABLE["x"] / 5)
+    with plot.style():
+        axes = plot.draw([replace(PANEL, xlog=True)], narrow, pd.DataFrame()).axes[0]
+    assert len(axes.get_xticks()) >= 3
+    assert drawn(xlog=True, xticks=(1, 4))[1].get_xticks().tolist() == [1, 4]
+
+
+def test_a_staircase_holds_every_value_until_the_next():
+    _, axes = drawn(step=True)
+    assert lines(axes)[0].get_drawstyle() == "steps-post"
+    path = lines(axes)[0].get_path()
+    assert path.vertices.tolist() == [[1, 3], [2, 3], [2, 6], [4, 6], [4, 12]]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert [2, 4] in band.tolist()  # p75 of x = 1 at the moment before x = 2
+    many = pd.DataFrame({"series": "A", "x": range(100), "y": range(100)})
+    with plot.style():
+        axes = plot.draw([replace(PANEL, step=True)], many, pd.DataFrame()).axes[0]
+    assert lines(axes)[0].get_markevery() == 5
+
+
+def test_chart_data_tell_the_scales():
+    [chart] = plot.chart_data([replace(PANEL, symlog=0.5, xlog=True, step=True)], TABLE, PUBLISHED)
+    assert (chart["log"], chart["symlog"], chart["xlog"], chart["step"]) == (False, 0.5, True, True)
+    assert (chart["labels"], chart["area"]) == (None, None)
+
+
+def test_the_published_axis_of_the_updates_is_logarithmic():
+    assert all(panel.xlog and panel.log for panel in cheetah_sim_dip.STUDY.panels)

@@ -1,12 +1,16 @@
 """The report in a browser: headless Chromium opens it from disk and uses it as a reader would."""
 
+import itertools
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reports import CSV, NASTY, claim, panel, series, write_figure
 
+from lbsim.study.plot.names import place_names
+from lbsim.study.plot.scales import MOST_TICKS, symlog_ticks
 from lbsim.study.report import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -35,7 +39,31 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+SCATTER = "scatter"
 PLAIN = "toeplitz"  # a figure with a linear axis, a range given, and a value of zero
+
+
+BENT = [[0, 1, 1, 1, 1], [1, 0, 0, 0, 1], [10, 2, 1, 3, 3], [100, 30, 20, 40, 3]]
+
+
+def named(x, y, label, share, **more):
+    """A point of a scatter plot, as wide as high."""
+    about = {"label": label, "xlow": x * 0.9, "xhigh": x * 1.1, "area": 1000 * share, "share": share}
+    return [x, y, y * 0.8, y * 1.1, 5, about | more]
+
+
+def scatter():
+    """A panel of eight named points on a symlog axis over a logarithmic one; one is published, too."""
+    stateless = [named(10**k, 2.0 * k, f"system {k}", 0.2 * k) for k in range(5)]
+    stateful = [named(150, 1.0, NASTY, 1.0), named(160, 1.05, "close by", 0.15), named(9, 7, "bare", 0)]
+    rings = [[300, 3, 2.5, 3.5, {"label": "system 1"}], [3000, 0.5, None, None, {"label": "published only"}]]
+    looks = {"color": "#D55E00", "marker": "s"}
+    return panel(
+        log=False, symlog=1, xlog=True, rule=None, labels="system",
+        xlabel="imbalance (%)", ylabel="broken (%)",
+        area={"label": "memory (B)", "sizes": [[1, 0.15], [10, 0.5], [1000, 1]]},
+        series=[series("stateless", stateless, rings), series("stateful", stateful, **looks)],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +86,10 @@ def report(tmp_path_factory):
     linear = panel(log=False, ylim=[0, 24], rule=None, ylabel="throughput (Gb/s)", series=rest)
     write_figure(results, PLAIN, chart=[linear, panel()], title="Plain")
     odd = [panel(series=[series("A", [])]), panel(series=[series("A", [[7, 3, None, None, 1]])], log=False)]
+    write_figure(results, SCATTER, chart=[scatter()], title="Scatter")
+    steps = [series("A", [[x, x % 7, x % 7, x % 7, 1] for x in range(60)])]
+    bent = panel(symlog=1, xlog=True, log=False, rule=None, series=[series("A", BENT)])
+    write_figure(results, "lines", chart=[panel(step=True, log=False, rule=None, series=steps), bent])
     write_figure(results, "odd", chart=odd, title="Odd", csv="n\n" + "".join(f"{k}\n" for k in range(600)))
     return write_report(results)
 
@@ -163,7 +195,7 @@ def test_it_opens_from_disk_and_draws_without_a_complaint(page):
     assert len(all_of(page, f"{FIG13} .picture")) == 1
     assert len(all_of(page, f"#{PLAIN} .picture")) == 2
     assert len(all_of(page, f"{FIG13} .series .published")) == 3
-    assert len(all_of(page, ".thumbnail .line")) == 3  # a figure without points has none
+    assert len(all_of(page, ".thumbnail .line")) == 4  # a figure without points has none
     assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
 
 
@@ -403,7 +435,7 @@ def test_without_scripts_pictures_stand_there_and_no_dead_buttons(browser, repor
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(report.as_uri())
-        assert [image.is_displayed() for image in all_of(browser, ".chart img")] == [True] * 3
+        assert [image.is_displayed() for image in all_of(browser, ".chart img")] == [True] * 5
         assert not any(button.is_displayed() for button in all_of(browser, "button"))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -422,6 +454,158 @@ def test_on_paper_it_is_light_and_shows_no_controls(page):
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+# --- scatter plots, staircases, bent axes ---
+
+MAP = f"#{SCATTER} .picture"
+
+
+def test_a_scatter_plot_has_markers_bars_and_names_but_no_lines(page):
+    assert all_of(page, f"{MAP} .line, {MAP} .band") == []
+    assert len(all_of(page, f"{MAP} .dot")) == 8
+    assert len(all_of(page, f"{MAP} .bar")) == 15  # upright and level; "system 0" is zero for sure
+    assert sorted(texts(page, f"{MAP} .name")) == sorted(
+        [*(f"system {k}" for k in range(5)), NASTY, "close by", "bare", "published only"]
+    )
+    assert len(all_of(page, f"{MAP} .twin")) == 1
+    press(page, f"#{SCATTER} .legend button", "published")
+    assert "published only" not in texts(page, f"{MAP} .name")
+    assert all_of(page, f"{MAP} .twin") == []
+    press(page, f"#{SCATTER} .legend button", "p25 to p75")
+    assert all_of(page, f"{MAP} .bar") == []
+    assert all_of(page, f"#{SCATTER} .legend .line") == []
+    assert len(all_of(page, f"svg.thumbnail[data-of='{SCATTER}'] .dot")) == 8
+
+
+def test_areas_grow_with_their_share_and_have_a_legend(page):
+    dots = all_of(page, f"{MAP} .series[data-index='0'] .dot")
+    sizes = page.execute_script("return arguments[0].map((dot) => dot.getBBox().width)", dots)
+    assert sizes == sorted(sizes, reverse=True)  # the small are drawn on the large
+    assert sizes[0] > 2.2 * sizes[-1] > 8
+    legend = one(page, f"#{SCATTER} .sizes")
+    assert legend.text.split("\n") == ["Area: memory (B)", "1", "10", "1,000"]
+    assert len(legend.find_elements(By.CSS_SELECTOR, ".size")) == 3
+
+
+def test_names_cover_no_other_name(page):
+    script = (
+        "return arguments[0].map((name) => { const b = name.getBBox();"
+        "return [b.x, b.y + 2, b.x + b.width, b.y + b.height - 2]; })"
+    )
+    for width in (1200, 360):
+        size(page, width, 900, mobile=width < 500)
+        wait(page, lambda: drawn(page))
+        boxes = page.execute_script(script, all_of(page, f"{MAP} .name"))
+        assert len(boxes) >= 6
+        for i, a in enumerate(boxes):
+            for b in boxes[:i]:
+                wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+                assert wide <= 3 or high <= 3
+
+
+def test_names_without_room_are_counted_and_said(page):
+    crowd = "{x: 50, y: 50, wide: 60, high: 12, radius: 3}"
+    script = (
+        f"const crowd = Array.from({{length: 40}}, () => ({crowd}));"
+        "return withRoom(placeNames(crowd, [], [0, 0, 100, 100])).filter((place) => !place).length"
+    )
+    assert 0 < page.execute_script(script) < 40
+    far = "placeNames([{x: 50, y: 50, wide: 60, high: 12, radius: 3}], [[0, 0, 100, 100]], [0, 0, 500, 500])"
+    assert page.execute_script(f"return {far}[0].gap") == 34
+
+
+def test_names_stand_where_the_printed_figure_has_them(page):
+    anchors = [(60, 60), (66, 64), (70, 58), (190, 100), (5, 5), (120, 61)]
+    sizes = [(30, 8), (45, 8), (20, 8), (50, 8), (40, 8), (25, 8)]
+    marks = [(x - 4, y - 4, x + 4, y + 4) for x, y in anchors]
+    printed = place_names(anchors, sizes, [4.0] * 6, np.array(marks), (0, 0, 200, 120))
+    turned = [{"x": x, "y": 120 - y, "wide": w, "high": h, "radius": 4}
+              for (x, y), (w, h) in zip(anchors, sizes, strict=True)]  # fmt: skip
+    boxes = [[left, 120 - top, right, 120 - bottom] for left, bottom, right, top in marks]
+    shown = page.execute_script(
+        "return placeNames(arguments[0], arguments[1], [0, 0, 200, 120]).map((p) => [p.x, p.y, p.gap])",
+        turned,
+        boxes,
+    )
+    for (x, y), (dx, dy, gap), place in zip(anchors, printed, shown, strict=True):
+        assert place == pytest.approx([x + dx, 120 - y - dy, gap], abs=1e-9)
+
+
+def test_the_pointer_names_a_point_with_both_values_and_its_area(page):
+    plot = one(page, f"#{SCATTER} .plot")
+    hover(page, plot, *place_of(page, plot, 1, series=0))  # the second largest
+    assert tip(page) == (
+        "system 3",
+        "stateless",
+        [
+            ("imbalance", "1,000 %"),
+            ("p25 to p75", "900 to 1,100"),
+            ("broken", "6 %"),
+            ("p25 to p75", "4.8 to 6.6"),
+            ("memory", "600 B"),
+            ("runs", "5"),
+        ],
+    )
+    hover(page, plot, *place_of(page, plot, 1, kind="published"))
+    assert tip(page) == (
+        "published only",
+        "stateless",
+        [("published, imbalance", "3,000 %"), ("published, broken", "0.5 %")],
+    )
+
+
+def test_arrow_keys_go_from_named_point_to_named_point(page):
+    plot = one(page, f"#{SCATTER} .plot")
+    page.execute_script("arguments[0].focus()", all_of(page, f"#{SCATTER} .switch button")[-1])
+    keys(page, Keys.TAB)
+    assert page.switch_to.active_element == plot
+    assert tip(page)[0] == "system 0"
+    keys(page, Keys.ARROW_RIGHT)
+    name, series_, lines = tip(page)
+    assert (name, series_) == ("system 1", "stateless")
+    assert ("published, broken", "3 %") in lines
+    keys(page, Keys.ARROW_DOWN, Keys.END)
+    assert tip(page)[:2] == ("close by", "stateful")
+    keys(page, Keys.ARROW_LEFT)
+    assert tip(page)[0] == NASTY
+
+
+def test_names_are_read_in_the_dark(page):
+    scheme(page, "dark")
+    fill = page.execute_script(f"return getComputedStyle(document.querySelector('{MAP} .name')).fill")
+    assert min(map(int, re.findall(r"\d+", fill))) > 200
+
+
+def test_zeros_stand_on_a_symlog_axis_and_it_can_be_linear(page):
+    assert texts(page, f"{MAP} .axes text.y") == ["0", "0.5", "1", "2", "4", "8", "16"]
+    assert [b.text for b in all_of(page, f"#{SCATTER} .switch button")] == ["linear", "symlog"]
+    plot = one(page, f"#{SCATTER} .plot")
+    axis = float(all_of(page, f"{MAP} .axis")[0].get_dom_attribute("y1"))
+    assert place_of(page, plot, 4, series=0)[1] == pytest.approx(axis)
+    press(page, f"#{SCATTER} .switch button", "linear")
+    assert texts(page, f"{MAP} .axes text.y") == [str(v) for v in range(10)]
+    assert len(all_of(page, f"{MAP} .dot")) == 8
+
+
+def test_a_staircase_turns_at_right_angles_with_few_dots(page):
+    stairs = all_of(page, "#lines .picture")[0]
+    d = stairs.find_element(By.CSS_SELECTOR, ".line").get_dom_attribute("d")
+    corners = [tuple(map(float, pair.split(","))) for pair in d[1:].split("L")]
+    assert len(corners) == 2 * 60 - 1
+    for (x, y), (x2, y2) in itertools.pairwise(corners):
+        assert (x == x2) != (y == y2)
+    assert len(stairs.find_elements(By.CSS_SELECTOR, ".dot")) == 20
+
+
+def test_a_logarithmic_x_axis_has_even_decades_and_misses_zeros_aloud(page):
+    bent = all_of(page, "#lines .plot")[1]
+    places = [place_of(page, bent, k)[0] for k in range(3)]
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.05)
+    labels = [t.get_attribute("textContent") for t in bent.find_elements(By.CSS_SELECTOR, "text.x")]
+    assert labels == ["1", "10", "100"]
+    notes = [note.text for note in all_of(page, "#lines .note") if note.is_displayed()]
+    assert "Not on a logarithmic axis: 1 value of zero or below." in notes
+
+
 CALLS = [
     ("linearTicks([0, 35], 8)", [0, 5, 10, 15, 20, 25, 30, 35]),
     ("linearTicks([2.8, 4.1], 7)", [2.8, 3, 3.2, 3.4, 3.6, 3.8, 4]),
@@ -430,12 +614,22 @@ CALLS = [
     ("logTicks([1, 1e6], 8)", [10**k for k in range(7)]),
     ("logTicks([1e-6, 1e6], 7)", [1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6]),
     ("logTicks([120, 180], 8)", [120, 140, 160, 180]),
-    ("domainOf([3, 47], false, 8)", [0, 50]),
-    ("domainOf([-3, 4], false, 8)", [-3, 4]),
-    ("domainOf([0, 0], false, 8)", [0, 1]),
-    ("domainOf([63, 8600], true, 8)", [50, 10000]),
-    ("domainOf([7, 7], true, 8)", [5, 10]),
-    ("domainOf([], true, 8)", [1, 10]),
+    ("domainOf([3, 47], 'linear', 8)", [0, 50]),
+    ("domainOf([-3, 4], 'linear', 8)", [-3, 4]),
+    ("domainOf([0, 0], 'linear', 8)", [0, 1]),
+    ("domainOf([63, 8600], 'log', 8)", [50, 10000]),
+    ("domainOf([7, 7], 'log', 8)", [5, 10]),
+    ("domainOf([], 'log', 8)", [1, 10]),
+    ("domainOf([0, 7], 'symlog', 8, 1)", [0, 8]),
+    ("domainOf([0, 70], 'symlog', 8, 1)", [0, 100]),
+    ("domainOf([0, 0.5], 'symlog', 8, 1)", [0, 0.5]),
+    *((f"symlogTicks([0, {top}], {MOST_TICKS}, {knee})", symlog_ticks(knee, top))
+      for knee, top in ((1, 8), (1, 32), (1, 200), (0.01, 1000), (1, 1e14))),
+    ("symlogTicks([0, 3], 5, 4)", [0, 1, 2, 3]),
+    ("[0, 1, 2, 2 * Math.E].map(scaleOf('symlog', [0, 2 * Math.E], [0, 100], 2))", [0, 25, 50, 100]),
+    ("[1, 10, 100].map(scaleOf('log', [1, 100], [0, 50]))", [0, 25, 50]),
+    ("xTicks(null, [], [1, 100], (v) => 200 * Math.log10(v), 'log')", [1, 2, 5, 10, 20, 50, 100]),
+    ("xTicks(null, [1, 3, 9], [1, 9], (v) => 200 * Math.log10(v), 'log')", [1, 3, 9]),
     ("xTicks(null, [1, 2, 4, 8], [1, 8], (v) => v * 100)", [1, 2, 4, 8]),
     ("xTicks(null, [1, 2, 4, 80], [1, 80], (v) => v * 8)", list(range(5, 81, 5))),
     ("xTicks([2, 4, 99], [1, 2, 3, 4], [1, 4], (v) => v * 100)", [2, 4]),

@@ -240,7 +240,8 @@ def test_examples_load_and_fit_the_schema(path):
 
 
 def test_there_is_an_example_of_each_way_to_choose_a_core():
-    kinds = {load_scenario(path).nic.dispatch.kind for path in EXAMPLES}
+    scenarios = map(load_scenario, EXAMPLES)
+    kinds = {scenario.nic.dispatch.kind for scenario in scenarios if isinstance(scenario, Scenario)}
     assert kinds == {"rss", "rss++", "sprayer", "policy"}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.intervals import mean_interval, paired_interval, quantile_interval
-from lbsim.metrics.quantities import BY_NAME, QUANTITIES
+from lbsim.metrics.quantities import ALL, BY_NAME
 from lbsim.metrics.result import Result
 from lbsim.scenario import Cost, Fixed, Flows, Poisson, Rate, Scenario, Server, Work
 from lbsim.study.sweeps.table import Latency, Row, differences, measure, name_of, summary_table, tidy_table
@@ -72,9 +72,9 @@ def test_quantities_have_the_unit_of_their_name():
 
 
 def test_every_quantity_is_named_once_and_ends_in_its_unit():
-    ends = {"": "", "Gb/s": "_gbps", "Mpps": "_mpps", "%": "_pct", "µs": "_us"}
-    assert len(BY_NAME) == len(QUANTITIES)
-    assert all(q.name.endswith(ends[q.unit]) for q in QUANTITIES)
+    ends = {"": "", "Gb/s": "_gbps", "Mpps": "_mpps", "%": "_pct", "µs": "_us", "1/s": "_per_s", "kB": "_kb"}
+    assert len(BY_NAME) == sum(map(len, ALL.values()))
+    assert all(q.name.endswith(ends[q.unit]) for q in BY_NAME.values())
     assert BY_NAME["drop_pct"].axis == "dropped (%)"
     assert BY_NAME["packets"].axis == "packets"
 

@@ -1,5 +1,6 @@
 """Choosing one of n targets: policies, written once, run by both engines."""
 
-from lbsim.balancer.policies import Policy, Unit, View, coin, policies, policy
+from lbsim.balancer import choices, weighted  # noqa: F401  (they register policies)
+from lbsim.balancer.policies import Policy, Unit, View, coin, first, policies, policy
 
-__all__ = ["Policy", "Unit", "View", "coin", "policies", "policy"]
+__all__ = ["Policy", "Unit", "View", "coin", "first", "policies", "policy"]

@@ -1,7 +1,7 @@
 """`lbsim bench`: engines race on the same work, in interleaved rounds of one run.
 
 The speed of a shared machine drifts by tens of percent within minutes, so the engines take turns and medians
-over the rounds are compared. Each engine gets as many packets as it handles in about a second.
+over the rounds are compared. Each engine gets as many units of work as it handles in about a second.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
-from lbsim.bench import fed, memory, points
+from lbsim.bench import fed, memory, points, section2
 from lbsim.bench.peers import PEERS, Outcome, Peer
 from lbsim.bench.server import run_lbsim, the_server
 from lbsim.workload.packets import Packets
 
 Row = dict[str, Any]
-"""One line of the bench, JSON-ready: case, engine, units_per_s (packets), ratio; beside them packets (of a
-round), mean_us (latency), agrees (with the truth of its case) and peak_mb (case "memory" alone)."""
+"""One line of the bench, JSON-ready: case, engine, unit (what is counted: packets, connections, events),
+units_per_s, ratio; beside them units (of a round), mean_us (latency of packets), agrees (with the truth of
+its case) and peak_mb (case "memory" alone)."""
 
 Say = Callable[[str], None]
 """Told what is being measured now."""
@@ -44,12 +45,13 @@ QUICK: Final = Plan(3, 0.3, (10**6, 10**7))
 
 
 class Engine(NamedTuple):
-    """A contestant: run(packets, seed) does the work."""
+    """A contestant: run(units, seed) does the work."""
 
     name: str
     run: Callable[[int, int], Outcome]
-    most: int = 1 << 40  # packets it is given at most
+    most: int = 1 << 40  # units it is given at most
     module: str = "lbsim"  # what must be installed
+    least: int = 2_000  # units that make sense
 
 
 def bench(quick: bool = False, say: Say = lambda _: None) -> list[Row]:
@@ -59,7 +61,8 @@ def bench(quick: bool = False, say: Say = lambda _: None) -> list[Row]:
     row's own. Both are None for a peer that is not installed.
     """
     plan = QUICK if quick else FULL
-    return [*rss_8_cores(plan, say), *trace_fed(plan, say), *sweep(plan, say), *memory_rows(plan, say)]
+    cases = (rss_8_cores, trace_fed, cheetah_section_2, sweep, memory_rows)
+    return [row for case in cases for row in case(plan, say)]
 
 
 def rss_8_cores(plan: Plan, say: Say) -> list[Row]:
@@ -71,7 +74,7 @@ def rss_8_cores(plan: Plan, say: Say) -> list[Row]:
     rows = race("rss-8-cores", engines, plan, say)
     for row in rows:
         if row["mean_us"] is not None:
-            error = SPREAD / math.sqrt(row["packets"] * plan.rounds)
+            error = SPREAD / math.sqrt(row["units"] * plan.rounds)
             row["agrees"] = abs(row["mean_us"] - truth) <= 0.01 * truth + 4 * error
     return rows
 
@@ -96,6 +99,20 @@ def trace_fed(plan: Plan, say: Say) -> list[Row]:
     return [{**row, "agrees": agree} for row in race("trace-fed rss++", engines, plan, say)]
 
 
+def cheetah_section_2(plan: Plan, say: Say) -> list[Row]:
+    """Race the authors' simulation against plain Python; the truth is that both count the same."""
+    rows = []
+    ways = {"lbsim compiled": section2.lbsim, "plain Python, dict and heap": section2.python}
+    for case in section2.CASES:
+        seen = {way(case, section2.LEAST, 1) for way in ways.values()}
+        engines = [
+            Engine(name, partial(way, case), least=section2.LEAST) for name, way in ways.items()
+        ]
+        raced = race(section2.MEASURED.format(case), engines, plan, say, unit="connections")
+        rows += [{**row, "agrees": len(seen) == 1} for row in raced]
+    return rows
+
+
 def sweep(plan: Plan, say: Say) -> list[Row]:
     """Race two points on two processes against one; the truth is that both yield the same packets."""
     ways = {name: partial(points.two_points, way) for name, way in points.WAYS.items()}
@@ -112,13 +129,13 @@ def memory_rows(plan: Plan, say: Say) -> list[Row]:
         say(f"memory: {packets:,} packets")
         peak, seconds = memory.measure(packets)
         row = _row("memory", f"lbsim compiled, {packets:.0e} packets".replace("e+0", "e"))
-        rows.append(row | {"units_per_s": packets / seconds, "packets": packets, "peak_mb": round(peak, 1)})
+        rows.append(row | {"units_per_s": packets / seconds, "units": packets, "peak_mb": round(peak, 1)})
     return rows
 
 
-def race(case: str, engines: list[Engine], plan: Plan, say: Say) -> list[Row]:
+def race(case: str, engines: list[Engine], plan: Plan, say: Say, unit: str = "packets") -> list[Row]:
     """Let the engines take turns and return a row for each; the first one's speed is the measure."""
-    rows = {engine.name: _row(case, engine.name) for engine in engines}
+    rows = {engine.name: _row(case, engine.name, unit) for engine in engines}
     present = [engine for engine in engines if find_spec(engine.module)]
     sizes: dict[str, int] = {}
     speeds: dict[str, list[float]] = {engine.name: [] for engine in present}
@@ -138,21 +155,21 @@ def race(case: str, engines: list[Engine], plan: Plan, say: Say) -> list[Row]:
         rows[name] |= {
             "units_per_s": speed,
             "ratio": best / speed,
-            "packets": sizes[name],
-            "mean_us": statistics.fmean(means[name]),
+            "units": sizes[name],
+            "mean_us": statistics.fmean(means[name]) if unit == "packets" else None,
         }
     return list(rows.values())
 
 
 def fitting(engine: Engine, seconds: float) -> int:
-    """Return how many packets an engine handles in about `seconds`; compiles and imports on the way."""
-    packets = 2_000
-    engine.run(packets, 0)
+    """Return how many units an engine handles in about `seconds`; compiles and imports on the way."""
+    units = engine.least
+    engine.run(units, 0)
     while True:
-        took, _ = timed(engine, packets, seed=0)
-        if took >= seconds / 8 or packets == engine.most:
-            return min(engine.most, max(1, round(packets * seconds / took)))
-        packets = min(engine.most, packets * 8)
+        took, _ = timed(engine, units, seed=0)
+        if took >= seconds / 8 or units == engine.most:
+            return min(engine.most, max(1, engine.least, round(units * seconds / took)))
+        units = min(engine.most, units * 8)
 
 
 def timed(engine: Engine, packets: int, seed: int) -> tuple[float, Outcome]:
@@ -163,6 +180,6 @@ def timed(engine: Engine, packets: int, seed: int) -> tuple[float, Outcome]:
     return time.perf_counter() - start, outcome
 
 
-def _row(case: str, engine: str) -> Row:
-    empty = dict.fromkeys(("units_per_s", "ratio", "packets", "mean_us", "agrees", "peak_mb"))
-    return {"case": case, "engine": engine, **empty}
+def _row(case: str, engine: str, unit: str = "packets") -> Row:
+    empty = dict.fromkeys(("units_per_s", "ratio", "units", "mean_us", "agrees", "peak_mb"))
+    return {"case": case, "engine": engine, "unit": unit, **empty}

@@ -15,7 +15,8 @@ from rich.table import Table
 from lbsim.balancer import policies
 from lbsim.cli.app import BAD_INPUT
 from lbsim.cli.variants import dispatchers
-from lbsim.scenario import CaptureFile, Cost, Scenario, load_scenario
+from lbsim.engine.connection.run import prepare
+from lbsim.scenario import AnyChurn, Balancer, CaptureFile, ConnectionScenario, Cost, Scenario, load_scenario
 from lbsim.workload.distributions import Distribution, names, published
 
 
@@ -29,6 +30,9 @@ def list_command() -> None:
         "arrivals": _kinds(Scenario.model_fields["arrivals"].annotation),
         "nic.dispatch": ((kind, _first_line(model)) for kind, model in dispatchers().items()),
         "policies": ((policy.name, policy.about) for policy in policies().values()),
+        "clients (connections)": _kinds(ConnectionScenario.model_fields["clients"].annotation),
+        "balancer.consistency": _kinds(Balancer.model_fields["consistency"].annotation),
+        "churn": _kinds(AnyChurn),
         "work laws": _kinds(Cost.model_fields["work"].annotation),
         "published tables": ((name, _source(published(name))) for name in names()),
         "figures": ((study.name, study.title) for study in ALL),
@@ -54,7 +58,9 @@ def check_command(path: Path) -> int:
         typer.echo(f"{path}: fine, {load_sweep(path).count} points")
         return 0
     scenario = load_scenario(path)
-    if isinstance(scenario.traffic, CaptureFile):
+    if isinstance(scenario, ConnectionScenario):
+        prepare(scenario)
+    elif isinstance(scenario.traffic, CaptureFile):
         from lbsim.workload.capture import read_capture
 
         file = scenario.traffic

@@ -12,16 +12,16 @@ from lbsim.cli.progress import RunProgress
 from lbsim.cli.show import Variants, estimate, show_variants
 from lbsim.cli.variants import Request, variants_of
 from lbsim.engine.run import run
-from lbsim.metrics.quantities import QUANTITIES
-from lbsim.metrics.result import Result
-from lbsim.scenario import CaptureFile, Recorded, Rss, Scenario, Sprayer, override
+from lbsim.metrics import AnyResult
+from lbsim.metrics.quantities import quantities_of
+from lbsim.scenario import AnyScenario, CaptureFile, Open, Recorded, Rss, Scenario, Sprayer, override
 from lbsim.units import format_time
 
 
 def run_command(request: Request, as_json: bool) -> None:
     """Run every variant of a request, each as often as asked, and print the results."""
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    results: dict[str, list[Result]] = {}
+    results: dict[str, list[AnyResult]] = {}
     for label, scenario in variants_of(request).items():
         results[label] = []
         for k in range(request.replications):
@@ -57,7 +57,7 @@ def as_data(variants: Variants) -> Any:
             data.append({"dispatch": label, **results[0].summary()})
             continue
         intervals = {}
-        for quantity in QUANTITIES:
+        for quantity in quantities_of(results[0].scenario):
             interval = estimate(quantity, results)
             intervals[quantity.name] = interval and dict(zip(("mean", "low", "high"), interval, strict=False))
         runs = [result.summary() for result in results]
@@ -74,8 +74,15 @@ def _engines(variants: Variants) -> dict[str, list[str]]:
     return engines
 
 
-def about(scenario: Scenario) -> str:
+def about(scenario: AnyScenario) -> str:
     """Return the set-up in a line."""
+    if not isinstance(scenario, Scenario):
+        servers, clients = scenario.servers, scenario.clients
+        text = f"{servers.active or servers.configured} of {servers.configured} servers"
+        text += f", about {scenario.expected_live():,.0f} connections under way"
+        if isinstance(clients, Open) and clients.retry is not None:
+            text += f", again {format_time(clients.retry)} after a break"
+        return text + (f", churn: {scenario.churn.kind}" if scenario.churn else "")
     server = scenario.server
     text = f"{server.cores} cores, ring {server.ring}, burst {server.burst}"
     pace = scenario.arrivals
@@ -91,11 +98,13 @@ def about(scenario: Scenario) -> str:
     return text
 
 
-def why(result: Result) -> str:
+def why(result: AnyResult) -> str:
     """Return why the planner chose the engine and kernel that ran."""
     s = result.scenario
     if result.engine.startswith("reference"):
         return "as asked for, or as a notice below explains"
+    if not isinstance(s, Scenario):
+        return "exact: every begin, end and break, in order"
     if "recursion" in result.engine:
         return "exact: one packet at a time, no cost per poll, nothing looks at the cores meanwhile"
     server = s.server

@@ -13,18 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
-from lbsim.metrics.quantities import QUANTITIES, Quantity, core_load
-from lbsim.metrics.result import Result
+from lbsim.metrics import AnyResult, Result
+from lbsim.metrics.quantities import Quantity, core_load, quantities_of
 from lbsim.units import short
 
-Variants = Mapping[str, Sequence[Result]]
+Variants = Mapping[str, Sequence[AnyResult]]
 """Label -> one result per replication."""
 
 MAX_CORES: Final = 32  # rows of bars; --json has all
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
-def estimate(quantity: Quantity, results: Sequence[Result]) -> Interval | None:
+def estimate(quantity: Quantity, results: Sequence[AnyResult]) -> Interval | None:
     """Return the mean over replications with its 95 % t interval; None where a replication says nothing.
 
     Of a latency quantile it is the mean of the replications' own quantiles.
@@ -33,7 +33,7 @@ def estimate(quantity: Quantity, results: Sequence[Result]) -> Interval | None:
     return None if np.isnan(values).any() else mean_interval(values)
 
 
-def difference(quantity: Quantity, a: Sequence[Result], b: Sequence[Result]) -> Interval | None:
+def difference(quantity: Quantity, a: Sequence[AnyResult], b: Sequence[AnyResult]) -> Interval | None:
     """Return the mean paired difference a - b over replications that shared their traffic, or None."""
     x, y = ([quantity.of(r) for r in results] for results in (a, b))
     return None if np.isnan([*x, *y]).any() else paired_interval(x, y)
@@ -72,34 +72,41 @@ def show_variants(console: Console, variants: Variants) -> None:
         table.add_column(label, justify="right", header_style="bold")
     if paired:
         table.add_column(f"{labels[1]} − {labels[0]}", justify="right")
-    for quantity in QUANTITIES:
+    for quantity in quantities_of(variants[labels[0]][0].scenario):
         cells = [_cell(estimate(quantity, results)) for results in variants.values()]
         if paired:
             gap = difference(quantity, variants[labels[1]], variants[labels[0]])
             cells.append(_cell(gap, signed=True))
         table.add_row(quantity.label, quantity.unit, *cells)
-    for name in dict.fromkeys(key for results in variants.values() for key in results[0].control):
-        counts = [[r.control[name] for r in results if name in r.control] for results in variants.values()]
+    controls = [[getattr(r, "control", {}) for r in results] for results in variants.values()]
+    for name in dict.fromkeys(name for runs in controls for name in runs[0]):
+        counts = [[run[name] for run in runs if name in run] for runs in controls]
         table.add_row(name, "", *(short(float(np.mean(count))) if count else "" for count in counts))
     table.add_row("laws", "", *(_laws(results) for results in variants.values()))
     console.print(table)
     if replications > 1:
         console.print(f"[dim]means of {replications} replications ± half of the 95 % t interval[/]")
-    console.print()
-    console.print(_cores(console, variants))
+    packets = {
+        label: runs
+        for label, results in variants.items()
+        if (runs := [r for r in results if isinstance(r, Result)])
+    }
+    if packets:
+        console.print()
+        console.print(_cores(console, packets))
     notices = dict.fromkeys(n for results in variants.values() for r in results for n in r.notices)
     for notice in notices:
         console.print(Text(f"note: {notice}", style="yellow"))
 
 
-def _laws(results: Sequence[Result]) -> Text:
+def _laws(results: Sequence[AnyResult]) -> Text:
     laws = [holds for r in results for holds in r.laws().values()]
     if all(laws):
         return Text(f"all {len(results[0].laws())} hold", style="green")
     return Text(f"{laws.count(False)} BROKEN", style="bold red")
 
 
-def _cores(console: Console, variants: Variants) -> Table:
+def _cores(console: Console, variants: Mapping[str, Sequence[Result]]) -> Table:
     """Load, and packets where there is room, of each core: means over replications."""
     counted = len(variants) <= 3
     width = max(4, min(20, (console.width - 8) // len(variants) - (16 if counted else 8)))

@@ -26,6 +26,7 @@ from lbsim.study.sweeps.sweepfile import load_sweep
 FIRST: Final = (
     "latency_p99_us", "throughput_gbps", "drop_pct", "latency_p50_us", "core_load_max_pct", "imbalance_pct",
     "latency_p999_us", "latency_mean_us", "offered_gbps",
+    "broken_pct", "excess_load_mean_pct", "memory_kb", "connections", "completed_per_s", "broken",
 )  # fmt: skip
 """Quantities in the order in which they get a column, while there is room."""
 
@@ -82,13 +83,15 @@ def show_sweep(console: Console, result: SweepResult) -> None:
     console.print(Text.assemble((sweep.name, "bold"), about), soft_wrap=True)
     asked = [sweep.until.quantity] if sweep.until else []
     asked += list(sweep.figure.y) if sweep.figure else []
-    console.print(_table(result, _fitting(console, result, dict.fromkeys([*asked, *FIRST]))))
+    wanted = [name for name in dict.fromkeys([*asked, *FIRST]) if name in summary]
+    console.print(_table(result, _fitting(console, result, wanted)))
     if len(summary) > MAX_ROWS:
         console.print(f"and {len(summary) - MAX_ROWS} more configurations: see summary.csv", style="dim")
     if (summary["n"] > 1).any():
         level = sweep.until.level if sweep.until else 0.95
         which = f"means over n replications ± half of the {100 * level:g} % interval"
-        console.print(f"{which}; p50 to p99.99 are of all their packets together", style="dim")
+        pooled = "; p50 to p99.99 are of all their packets together" if "latency_p50_us" in summary else ""
+        console.print(which + pooled, style="dim")
     for warning in result.warnings[:MAX_LINES]:
         console.print(Text(f"note: {warning}", style="yellow"))
     if len(result.warnings) > MAX_LINES:

@@ -10,7 +10,10 @@ from lbsim.balancer import policies
 from lbsim.engine.run import Engine
 from lbsim.engine.source import open_source
 from lbsim.scenario import (
+    AnyScenario,
+    Balancer,
     CaptureFile,
+    ConnectionScenario,
     Cost,
     Fixed,
     Nic,
@@ -50,7 +53,7 @@ class Request(NamedTuple):
     replications: int = 1
 
 
-def variants_of(request: Request) -> dict[str, Scenario]:
+def variants_of(request: Request) -> dict[str, AnyScenario]:
     """Return the scenarios to run by the label of their dispatch, the scenario's own first.
 
     A capture without `against` compares RSS with RSS++. Raises ScenarioError or CaptureError.
@@ -66,23 +69,29 @@ def variants_of(request: Request) -> dict[str, Scenario]:
     base = override(base, {path: changes[path] for path in changes if path not in tuning or not names})
     variants = {label_of(base): base}
     if names:
-        variants |= {name: _dispatched(base, name) for name in names}
+        asked = {name: _dispatched(base, name) for name in names}
+        variants |= asked if isinstance(base, Scenario) else {label_of(s): s for s in asked.values()}
         variants = _tuned(variants, {path: changes[path] for path in tuning})
     if request.capture is not None and request.scenario is None:
         variants = _long_enough(variants)
     return variants
 
 
-def label_of(scenario: Scenario) -> str:
-    """Return what a scenario's dispatch is called: its kind, or the name of its policy."""
+def label_of(scenario: AnyScenario) -> str:
+    """Return what tells a scenario from its variants: how it dispatches, "policy+consistency" of a balancer."""
+    if not isinstance(scenario, Scenario):
+        return f"{scenario.balancer.policy}+{scenario.balancer.consistency.kind}"
     dispatch = scenario.nic.dispatch
     return dispatch.policy if isinstance(dispatch, PolicyDispatch) else dispatch.kind
 
 
 def dispatchers() -> dict[str, type[Any]]:
     """Return the kinds of dispatch a NIC knows, with their models."""
-    models = get_args(Nic.model_fields["dispatch"].annotation)
-    return {model.model_fields["kind"].default: model for model in models}
+    return _kinds(Nic.model_fields["dispatch"].annotation)
+
+
+def _kinds(union: Any) -> dict[str, type[Any]]:
+    return {model.model_fields["kind"].default: model for model in get_args(union)}
 
 
 def _changes(texts: Sequence[str]) -> dict[str, str]:
@@ -95,7 +104,7 @@ def _changes(texts: Sequence[str]) -> dict[str, str]:
     return changes
 
 
-def _base(request: Request) -> Scenario:
+def _base(request: Request) -> AnyScenario:
     """Return the scenario of the file, its traffic and clock those of the capture if there is one."""
     if request.capture is None:
         if request.partial:
@@ -108,15 +117,19 @@ def _base(request: Request) -> Scenario:
         arrivals = Recorded(load=REPLAY_LOAD)
         return Scenario(name="replay", traffic=capture, arrivals=arrivals, server=REPLAY_SERVER)
     given = load_scenario(request.scenario)
+    if not isinstance(given, Scenario):
+        raise ScenarioError(["--capture: packets, but the scenario is of grain connection; leave one out"])
     if given.duration is not None:
         capture = CaptureFile(file=capture.file, partial=capture.partial, loops=None)
     return override(given, {"traffic": capture, "arrivals.kind": "recorded"})
 
 
-def _dispatched(base: Scenario, name: str) -> Scenario:
+def _dispatched(base: AnyScenario, name: str) -> AnyScenario:
     """Return the scenario under another dispatch: a kind of the NIC, or a policy."""
     if name == label_of(base):
         return base
+    if not isinstance(base, Scenario):
+        return _balanced(base, name)
     kinds = dispatchers()
     del kinds["policy"]
     if name in kinds:
@@ -126,12 +139,26 @@ def _dispatched(base: Scenario, name: str) -> Scenario:
     raise ScenarioError([f"--against {name}: unknown; choose from {', '.join([*kinds, *policies()])}"])
 
 
-def _tuned(variants: Mapping[str, Scenario], changes: Mapping[str, str]) -> dict[str, Scenario]:
+def _balanced(base: ConnectionScenario, name: str) -> ConnectionScenario:
+    """Return the scenario with another policy, another consistency scheme, or both: "policy+scheme"."""
+    schemes = _kinds(Balancer.model_fields["consistency"].annotation)
+    known = policies()
+    policy, plus, scheme = name.partition("+")
+    if not plus and name in schemes:
+        policy, scheme = base.balancer.policy, name
+    scheme = scheme or base.balancer.consistency.kind
+    if policy not in known or scheme not in schemes:
+        choice = f"a policy ({', '.join(known)}), a scheme ({', '.join(schemes)}), or policy+scheme"
+        raise ScenarioError([f"--against {name}: unknown; choose {choice}"])
+    return override(base, {"balancer.policy": policy, "balancer.consistency.kind": scheme})
+
+
+def _tuned(variants: Mapping[str, AnyScenario], changes: Mapping[str, str]) -> dict[str, AnyScenario]:
     """Apply each change of a dispatch's fields to the variants that have the field."""
     tuned = {}
     unused = set(changes)
     for label, scenario in variants.items():
-        fields = type(scenario.nic.dispatch).model_fields
+        fields = type(scenario.nic.dispatch).model_fields if isinstance(scenario, Scenario) else ()
         own = {path: value for path, value in changes.items() if path.split(".")[2] in fields}
         unused -= set(own)
         tuned[label] = override(scenario, own)
@@ -140,10 +167,10 @@ def _tuned(variants: Mapping[str, Scenario], changes: Mapping[str, str]) -> dict
     return tuned
 
 
-def _long_enough(variants: Mapping[str, Scenario]) -> dict[str, Scenario]:
+def _long_enough(variants: Mapping[str, AnyScenario]) -> dict[str, AnyScenario]:
     """Play a short capture over and over, and measure once the controllers have settled."""
     first = next(iter(variants.values()))
-    if first.duration is not None or not isinstance(first.traffic, CaptureFile) or first.traffic.loops != 1:
+    if not isinstance(first, Scenario) or first.duration is not None or not isinstance(first.traffic, CaptureFile) or first.traffic.loops != 1:
         return dict(variants)
     once = open_source(first).end
     loops = -(-REPLAY_LENGTH // once)

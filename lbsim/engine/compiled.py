@@ -11,7 +11,7 @@ import numpy as np
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from lbsim.balancer.meaning import meaning
-from lbsim.balancer.policies import Unit, View
+from lbsim.balancer.policies import Unit, View, view_of_cores
 from lbsim.engine import kernels
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Counters, Int64s, Progress, Tally, work_done
@@ -49,9 +49,12 @@ class CompiledPlane:
         self.table = table
         self._packets = packets
         self._machine = machine
-        self._state = kernels.idle(cores, machine.ring, len(table))
+        self._state = kernels.idle(cores, machine.ring, 1 if choice else len(table))
         self._fifo = fifo
         self._choice = choice
+        self._view: View | None = None
+        if choice is not None:
+            self._view = view_of_cores(0, np.zeros(cores, np.int64), choice.state, choice.seed, table)
         self._arrivals: list[Int64s] | None = [] if log else None
         self._flows: list[Int64s] = []
         self._chunk: Packets | None = None  # the part of the current chunk not yet run
@@ -87,10 +90,9 @@ class CompiledPlane:
         m, base = self._machine, self._base
         if self._choice is not None:
             c, n = self._choice, len(self._state.cores)
-            view = View(n, 0, np.zeros(n, np.int64), c.state, c.seed)
             try:
                 lost = choose_and_poll()(
-                    *self._state, m, c.choose, view, c.hashes,
+                    *self._state, m, c.choose, self._view, c.hashes,
                     p.time, p.flow, p.service, p.frame, base,
                 )  # fmt: skip
             except (NumbaError, UnsupportedBytecodeError) as error:

@@ -206,15 +206,20 @@ def choose_and_poll(
     time: Int64s, flow: Int32s, service: Int64s, frame: Int32s, base: int,
 ) -> int:  # fmt: skip
     """Let a policy choose each packet's core on live queues; return -1, or the packet it placed nowhere."""
-    n, queue, state, seed = len(cores), view.queue, view.state, view.seed
+    n, queue = len(cores), view.queue
     for i in range(len(time)):
-        t = time[i]
+        t, total = time[i], 0
         for c in range(n):
             settle(cores, rings, counts, log, m, c, t)
             queue[c] = cores[c].count
+            total += queue[c]
         f = np.int64(flow[i])
         unit = Unit(base + i, f, np.int64(hashes[f]), np.int64(frame[i]))  # type: ignore[arg-type]
-        c = policy(View(n, t, queue, state, seed), unit)
+        now = View(
+            n, t, queue, view.state, view.seed, total,
+            view.weight, view.table, view.order, view.active, view.choices,
+        )  # fmt: skip
+        c = policy(now, unit)
         if c < 0 or c >= n:
             return base + i
         admit(cores, rings, counts, log, m, c, t, service[i], 0, frame[i], base + i)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import simpy
 
-from lbsim.balancer.policies import Unit, View
+from lbsim.balancer.policies import Unit, view_of_cores
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import ARRIVAL, DEPARTURE, Choice, Clock, Counters, Int64s, Progress, Tally, work_done
 from lbsim.metrics.histogram import Histogram
@@ -103,7 +103,7 @@ class ReferencePlane:
     ) -> None:
         self.name = "reference: a SimPy process per packet"
         self.env, self.machine, self.table, self.choice = env, machine, table, choice
-        self.polled = np.zeros(max(1, len(table)), np.int64)
+        self.polled = np.zeros(1 if choice else len(table), np.int64)
         self.cores = [Core(env, machine, self.polled) for _ in range(cores)]
         self.latencies: list[int] = []
         self.rows: list[list[int]] | None = [] if log else None  # arrival, flow, core, departure
@@ -158,7 +158,7 @@ class ReferencePlane:
         if self.choice is None:
             return int(self.table[p.bucket])
         queue = np.array([len(core.ring) for core in self.cores], np.int64)
-        view = View(len(self.cores), self.env.now, queue, self.choice.state, self.choice.seed)
+        view = view_of_cores(self.env.now, queue, self.choice.state, self.choice.seed, self.table)
         unit = Unit(p.number, p.flow, int(self.choice.hashes[p.flow]), p.frame)
         number = int(self.choice.choose(view, unit))
         if not 0 <= number < len(self.cores):

@@ -5,35 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from lbsim.balancer import Policy, policies
+from lbsim.balancer.policies import table_over
 from lbsim.engine.compiled import CompiledPlane, PolicyError, compile_policy
+from lbsim.engine.connection.run import run_connections
 from lbsim.engine.control import RssppController, sample, stalls
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Clock, Int64s, Plane
 from lbsim.engine.reference import ReferencePlane
 from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
 from lbsim.metrics.adequacy import too_short
+from lbsim.metrics import AnyResult, ConnectionResult
 from lbsim.metrics.result import Result, Samples
 from lbsim.nic import round_robin_table
 from lbsim.rng import coin, stream
-from lbsim.scenario import PolicyDispatch, Rsspp, Scenario, ScenarioError, Sprayer
+from lbsim.scenario import (
+    AnyScenario,
+    ConnectionScenario,
+    PolicyDispatch,
+    Rsspp,
+    Scenario,
+    ScenarioError,
+    Sprayer,
+)
 
 Engine = Literal["auto", "compiled", "reference"]
 Progress = Callable[[float, int], None]
 """Called now and then with the share of simulated time done (0..1) and the packets run so far."""
 
 
-def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None = None) -> Result:
+@overload
+def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None = None) -> Result: ...
+@overload
+def run(
+    scenario: ConnectionScenario, engine: Engine = "auto", progress: Progress | None = None
+) -> ConnectionResult: ...
+def run(scenario: AnyScenario, engine: Engine = "auto", progress: Progress | None = None) -> AnyResult:
     """Simulate a scenario and return its result.
 
-    `engine="compiled"` runs Numba kernels, `"reference"` a SimPy process per packet; both give equal bits.
-    `"auto"` takes the compiled one and falls back, with a notice, where a policy does not compile.
+    `engine="compiled"` runs Numba kernels, `"reference"` a SimPy process per packet or connection; both give
+    equal bits. `"auto"` takes the compiled one and falls back, with a notice, where a policy does not compile.
     Raises ScenarioError for what cannot be simulated, before the first packet.
     """
+    if isinstance(scenario, ConnectionScenario):
+        return run_connections(scenario, engine, progress)
+    return run_packets(scenario, engine, progress)
+
+
+def run_packets(scenario: Scenario, engine: Engine, progress: Progress | None) -> Result:
+    """Simulate a scenario of packets."""
     source = open_source(scenario)
     policy = _policy(scenario)
     if engine == "reference":
@@ -111,17 +135,18 @@ def _plane(
         warmup=s.warmup,
         delay=s.measure.path_delay,
     )
-    choice = None
+    choice, table = None, _table(s)
     if policy is not None:
         choose = compile_policy(policy.choose) if compiled else policy.choose
         seed = int(coin(s.seed, s.replication, 0))
         choice = Choice(choose, np.zeros(policy.state, np.int64), seed, source.hashes)
+        table = table_over(policy, server.cores, seed)
 
     def report(now: int, packets: int) -> None:
         if progress is not None:
             progress(min(1.0, now / end), packets)
 
-    packets, table = source.packets(), _table(s)
+    packets = source.packets()
     if not compiled:
         return ReferencePlane(
             env, packets, machine, server.cores, table,
@@ -135,12 +160,12 @@ def _plane(
 
 
 def _table(scenario: Scenario) -> Int64s:
-    """Return the indirection table at the start; one entry, never read, where a policy chooses."""
+    """Return the indirection table at the start; nothing where a policy chooses."""
     dispatch, cores = scenario.nic.dispatch, scenario.server.cores
     if isinstance(dispatch, Sprayer):
         return round_robin_table(SPRAYER_BUCKETS, cores)
     if isinstance(dispatch, PolicyDispatch):
-        return np.zeros(1, np.int64)
+        return np.empty(0, np.int64)
     return round_robin_table(dispatch.table, cores)
 
 

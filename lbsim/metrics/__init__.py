@@ -1,6 +1,7 @@
 """What is measured: histograms, counters, series, intervals, and whether a run was long enough."""
 
 from lbsim.metrics.adequacy import too_short
+from lbsim.metrics.connections import Breaks, ConnectionResult, ConnectionSamples, Counters
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.intervals import (
     Interval,
@@ -14,7 +15,14 @@ from lbsim.metrics.intervals import (
 from lbsim.metrics.result import PacketLog, Result, Samples
 from lbsim.metrics.warmup import Truncation, mser5
 
+AnyResult = Result | ConnectionResult
+
 __all__ = [
+    "AnyResult",
+    "Breaks",
+    "ConnectionResult",
+    "ConnectionSamples",
+    "Counters",
     "Histogram",
     "Interval",
     "PacketLog",

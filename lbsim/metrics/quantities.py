@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lbsim.metrics.connections import ConnectionResult
 from lbsim.metrics.result import Result
-from lbsim.units import US
+from lbsim.units import SECOND, US
 
 
 class Quantity(NamedTuple):
@@ -23,11 +24,12 @@ class Quantity(NamedTuple):
     name: str  # with its unit
     label: str
     unit: str
-    read: Callable[[Result], float]  # nan where there is nothing to say
+    read: Callable[[Any], float]  # of a result of its grain; nan where there is nothing to say
     scale: float = 1  # factor from what `read` returns to `unit`
     q: float | None = None  # where it is a latency quantile: the share of the run's packets at or below it
+    whole: bool = False  # it counts something
 
-    def of(self, result: Result) -> float:
+    def of(self, result: Any) -> float:
         """Return the value in `unit`; nan where the result cannot say."""
         return self.read(result) * self.scale
 
@@ -47,6 +49,10 @@ def _imbalance(result: Result) -> float:
     return (int(result.processed.max()) - least) / least if least else math.nan
 
 
+def _share(result: ConnectionResult, count: int) -> float:
+    return count / result.cohort.begun if result.cohort.begun else math.nan
+
+
 def _latency(name: str, q: float) -> Quantity:
     return Quantity(
         f"latency_{name.replace('.', '')}_us",
@@ -58,8 +64,20 @@ def _latency(name: str, q: float) -> Quantity:
     )
 
 
-QUANTITIES: Final = (
-    Quantity("packets", "packets", "", lambda r: r.offered),
+def _connections(
+    name: str,
+    label: str,
+    unit: str,
+    read: Callable[[ConnectionResult], float],
+    scale: float = 1,
+    *,
+    whole: bool = False,
+) -> Quantity:
+    return Quantity(name, label, unit, read, scale, whole=whole)
+
+
+PACKETS: Final = (
+    Quantity("packets", "packets", "", lambda r: r.offered, whole=True),
     Quantity("offered_gbps", "offered", "Gb/s", lambda r: r.offered_gbps),
     Quantity("throughput_gbps", "delivered", "Gb/s", lambda r: r.throughput_gbps),
     Quantity("throughput_mpps", "delivered", "Mpps", lambda r: r.throughput, 1e-6),
@@ -76,4 +94,25 @@ QUANTITIES: Final = (
 )
 """In the order of tables; what a control plane counted (ticks, moves) comes after them under its own name."""
 
-BY_NAME: Final = {quantity.name: quantity for quantity in QUANTITIES}
+CONNECTIONS: Final = (
+    _connections("connections", "connections", "", lambda r: r.cohort.begun, whole=True),
+    _connections("completed_per_s", "completed", "1/s", lambda r: r.cohort.completed * SECOND / r.span),
+    _connections("broken", "broken", "", lambda r: r.broken, whole=True),
+    _connections("broken_pct", "broken", "%", lambda r: r.broken_share, 100),
+    _connections("remapped_pct", "broken, remapped", "%", lambda r: _share(r, r.cohort.remapped), 100),
+    _connections("lost_pct", "broken, server down", "%", lambda r: _share(r, r.cohort.lost), 100),
+    _connections("refused_pct", "refused, table full", "%", lambda r: _share(r, r.cohort.refused), 100),
+    _connections("excess_load_mean_pct", "most loaded server, above the mean", "%", lambda r: r.imbalance_pct),
+    _connections("excess_load_max_pct", "the same, at most", "%", lambda r: (r.imbalance_max - 1) * 100 if r.imbalance_count else math.nan),
+    _connections("live_peak", "under way, at most", "", lambda r: r.peak, whole=True),
+    _connections("memory_kb", "balancer's memory", "kB", lambda r: r.memory_bytes, 1e-3),
+)
+"""The same at connection grain; shares are of the connections that began."""
+
+ALL: Final = {"packet": PACKETS, "connection": CONNECTIONS}
+BY_NAME: Final = {quantity.name: quantity for quantities in ALL.values() for quantity in quantities}
+
+
+def quantities_of(scenario: Any) -> tuple[Quantity, ...]:
+    """Return the quantities of a scenario's grain."""
+    return ALL[scenario.grain]

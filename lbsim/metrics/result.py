@@ -67,6 +67,16 @@ class Result:
     notices: tuple[str, ...] = ()
 
     @property
+    def units(self) -> int:
+        """Return the units of work that were counted: packets."""
+        return self.offered
+
+    @property
+    def backlog(self) -> Int64s | None:
+        """Return the packets in all rings at each sample; None where there are no samples."""
+        return None if self.samples is None else self.samples.occupancy.sum(axis=1)
+
+    @property
     def throughput(self) -> float:
         """Return delivered packets per second."""
         return self.delivered * SECOND / self.span

@@ -1,5 +1,20 @@
 """WHAT to simulate: frozen, strict models; TOML in and out; nothing runs here."""
 
+from lbsim.scenario.churn import AnyChurn, Change, Flaps, Schedule, Updates
+from lbsim.scenario.clients import AnyClients, Open, Urls
+from lbsim.scenario.connections import ConnectionMeasure, ConnectionScenario, Servers
+from lbsim.scenario.consistency import (
+    Adapt,
+    AnyConsistency,
+    Balancer,
+    ConnTable,
+    Cookie,
+    DaisyChain,
+    FlowTable,
+    Jet,
+    Rehash,
+    SilkRoad,
+)
 from lbsim.scenario.errors import ScenarioError
 from lbsim.scenario.fields import Rate, Work
 from lbsim.scenario.machine import (
@@ -20,7 +35,7 @@ from lbsim.scenario.machine import (
     Table,
 )
 from lbsim.scenario.models import Measure, Scenario
-from lbsim.scenario.toml import canonical, dump_toml, json_schema, load_scenario, override
+from lbsim.scenario.toml import AnyScenario, canonical, dump_toml, json_schema, load_scenario, override
 from lbsim.scenario.traffic import (
     Arrivals,
     Batch,
@@ -64,6 +79,28 @@ __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "Table",
     "Stalls",
     "Measure",
+    "ConnectionScenario",
+    "AnyClients",
+    "Open",
+    "Urls",
+    "Balancer",
+    "AnyConsistency",
+    "Rehash",
+    "Cookie",
+    "ConnTable",
+    "FlowTable",
+    "DaisyChain",
+    "Jet",
+    "SilkRoad",
+    "Adapt",
+    "Servers",
+    "AnyChurn",
+    "Change",
+    "Schedule",
+    "Updates",
+    "Flaps",
+    "ConnectionMeasure",
+    "AnyScenario",
     "ScenarioError",
     "load_scenario",
     "dump_toml",

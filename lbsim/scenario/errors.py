@@ -98,7 +98,11 @@ def _place(root: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
     """Follow a validator's location, which names the chosen kind before a field of that kind."""
     here = _Place([], None, root, "", {}, root)
     inside: dict[str, type[BaseModel]] = {}
-    for part in map(str, loc):
+    for step in loc:
+        part = str(step)
+        if isinstance(step, int) and here.field is not None:  # one of an array
+            here = here._replace(names=[*here.names, part], field=_element(here.field))
+            continue
         if part in inside:
             here = here._replace(owner=inside[part], kind=part, kinds=inside)
             inside = {}
@@ -112,14 +116,28 @@ def _place(root: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
     return here
 
 
+def _element(field: FieldInfo) -> FieldInfo:
+    """Return the field that each element of an array is like."""
+    return FieldInfo.from_annotation(get_args(field.annotation)[0])
+
+
+def _is_array(field: FieldInfo | None) -> bool:
+    return field is not None and get_origin(field.annotation) is tuple
+
+
 def models_in(annotation: Any) -> dict[str, type[BaseModel]]:
-    """Return the models a field may hold by their kind; a single model without a kind is under ""."""
+    """Return the models a field may hold by their kind (or grain); a single model without one is under ""."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        kind = annotation.model_fields.get("kind")
-        return {kind.default if kind else "": annotation}
+        tag = annotation.model_fields.get(_tag(annotation))
+        return {tag.default if tag else "": annotation}
     if get_origin(annotation) is Literal:
         return {}
     return {k: m for argument in get_args(annotation) for k, m in models_in(argument).items()}
+
+
+def _tag(model: type[BaseModel]) -> str:
+    """Return the field that tells a model from its alternatives, "" where it has none."""
+    return next((name for name in ("kind", "grain") if name in model.model_fields), "")
 
 
 def _explain(detail: ErrorDetails, place: _Place) -> str:
@@ -136,12 +154,14 @@ def _explain(detail: ErrorDetails, place: _Place) -> str:
     if kind == "string_unicode":
         return "text with characters that do not exist; write valid Unicode"
     if kind == "literal_error":
-        return _none_of(detail["input"], _choices(place.field))
+        return none_of(detail["input"], _choices(place.field))
     fix = _fix(detail, place.field)
-    return f"{value} is not {_wanted(place.field)}" + (f"; try {show(fix)}" if fix is not None else "")
+    hint = json.dumps(fix) if isinstance(fix, tuple) else show(fix)
+    return f"{value} is not {_wanted(place.field)}" + (f"; try {hint}" if fix is not None else "")
 
 
-def _none_of(word: object, known: list[str]) -> str:
+def none_of(word: object, known: Iterable[str]) -> str:
+    """Return that a value is none of those known, and which one was probably meant."""
     close = nearest(word, known)
     return f"{show(word)} is none of {', '.join(known)}" + (f'; did you mean "{close}"?' if close else "")
 
@@ -168,10 +188,11 @@ def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def _kind(detail: ErrorDetails, place: _Place) -> str:
     kinds = list(models_in(place.field.annotation)) if place.field else []
-    written = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else None
+    tag = detail["ctx"]["discriminator"].strip("'")
+    written = detail["input"].get(tag) if isinstance(detail["input"], Mapping) else None
     if written is None:
-        return f"kind is missing; write kind = one of {', '.join(kinds)}"
-    return f"kind {_none_of(written, kinds)}"
+        return f"{tag} is missing; write {tag} = one of {', '.join(kinds)}"
+    return f"{tag} {none_of(written, kinds)}"
 
 
 def _choices(field: FieldInfo | None) -> list[str]:
@@ -185,10 +206,12 @@ def _wanted(field: FieldInfo | None) -> str:
     """Say what a field holds and from where to where."""
     if field is None:
         return "something else"
+    if _is_array(field):
+        return f"an array, each of it {_wanted(_element(field))}"
     kinds = models_in(field.annotation)
     if kinds:
         if "" not in kinds:
-            return f"a table with kind = one of {', '.join(kinds)}"
+            return f"a table with {_tag(next(iter(kinds.values())))} = one of {', '.join(kinds)}"
         needed = [name for name, part in kinds[""].model_fields.items() if part.is_required()]
         return f"a table with {' and '.join(needed)}" if needed else "a table"
     if _choices(field):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -90,9 +91,7 @@ class Scenario(Part):
     @field_validator("warmup")
     @classmethod
     def _warmup_before_end(cls, warmup: int, info: ValidationInfo) -> int:
-        duration = info.data.get("duration")
-        if duration is not None and warmup >= duration:
-            refuse(f"warmup: {format_time(warmup)} is not below duration {format_time(duration)}; shorten it")
+        refuse(*warmup_problems(warmup, info.data.get("duration")))
         return warmup
 
     @field_validator("traffic")
@@ -129,6 +128,10 @@ class Scenario(Part):
         """Return roughly how many packets arrive; None where only the capture knows."""
         return _packets(dict(self))
 
+    def expected_units(self) -> float | None:
+        """Return roughly how many units of work a run takes: packets at this grain."""
+        return self.expected_packets()
+
 
 KINDS: Final[dict[str, type[Part]]] = {
     part.model_fields["kind"].default: part
@@ -139,7 +142,22 @@ KINDS: Final[dict[str, type[Part]]] = {
         *(Fixed, Exponential, Lognormal, Pareto, Bimodal, Table),
     )
 }
-"""Every part that is chosen by its kind; no two share a kind."""
+"""Every part of this grain that is chosen by its kind; no two share a kind."""
+
+
+def warmup_problems(warmup: int, duration: int | None) -> Iterator[str]:
+    """Yield that a warm-up in ps leaves nothing of a duration."""
+    if duration is not None and warmup >= duration:
+        yield f"warmup: {format_time(warmup)} is not below duration {format_time(duration)}; shorten it"
+
+
+def sampling_problems(interval: int | None, duration: int | None) -> Iterator[str]:
+    """Yield that a sampling interval in ps gives more samples than a time series holds."""
+    if interval and duration and duration / interval > MOST_SAMPLES:
+        yield (
+            f"measure.interval: {format_time(interval)} is {duration / interval:.1e} samples, "
+            f"at most {MOST_SAMPLES:.0e}; write {format_time(math.ceil(duration / MOST_SAMPLES))} or more"
+        )
 
 
 def _idle_cores(nic: Nic | None, cores: int) -> list[str]:
@@ -200,14 +218,8 @@ def _pace(parts: dict[str, Any]) -> list[str]:
 
 def _records(measure: Measure, parts: dict[str, Any]) -> list[str]:
     """Refuse records that would not fit the memory."""
-    problems = []
-    duration, packets = parts.get("duration") or 0, _packets(parts) or 0
-    if measure.interval and duration / measure.interval > MOST_SAMPLES:
-        samples = duration / measure.interval
-        problems.append(
-            f"measure.interval: {format_time(measure.interval)} is {samples:.1e} samples, "
-            f"at most {MOST_SAMPLES:.0e}; write {format_time(math.ceil(duration / MOST_SAMPLES))} or more"
-        )
+    problems = list(sampling_problems(measure.interval, parts.get("duration")))
+    packets = _packets(parts) or 0
     if measure.packets and packets > MOST_ROWS:
         problems.append(
             f"measure.packets: true keeps about {packets:.1e} rows, at most {MOST_ROWS:.0e}; "

@@ -10,7 +10,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from lbsim.scenario import Scenario
+from lbsim.scenario import AnyScenario
 from lbsim.study.points import keys
 from lbsim.study.points.cell import Cell
 
@@ -22,8 +22,8 @@ def provenance(
     title: str,
     scale: str,
     command: str,
-    base: Scenario | None,
-    points: Sequence[Scenario | Cell],
+    base: AnyScenario | None,
+    points: Sequence[AnyScenario | Cell],
     failed: Sequence[str],
     left: int = 0,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def provenance(
     }
 
 
-def varies(base: Scenario, scenarios: Sequence[Scenario]) -> dict[str, list[Any]]:
+def varies(base: AnyScenario, scenarios: Sequence[AnyScenario]) -> dict[str, list[Any]]:
     """Return every field in which some scenario differs from the base, with all values it takes, in order.
 
     The base's own value is there too where a scenario keeps it; a field that a scenario lacks has none.
@@ -88,7 +88,7 @@ def commit_of(root: Path) -> tuple[str, str | None]:
         return "uncommitted", None
 
 
-def _fields(scenario: Scenario) -> dict[str, Any]:
+def _fields(scenario: AnyScenario) -> dict[str, Any]:
     """Return every field of a scenario by its dotted name, as a TOML file would say it."""
 
     def leaves(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

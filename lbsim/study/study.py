@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from lbsim.engine.run import run as run_scenario
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario, dump_toml, override
+from lbsim.scenario import AnyScenario, dump_toml, override
 from lbsim.study.claims import Claim, Row, Tables, judge, scale_folder
 from lbsim.study.folder import Folder
 from lbsim.study.plot import Panel
@@ -27,6 +26,10 @@ from lbsim.study.running.runner import run_points
 from lbsim.study.running.watch import Watch, silent
 from lbsim.study.running.worker import Run
 from lbsim.study.sweeps.labels import Label
+
+
+Measured = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""What is read off a result: the numbers of its row of the table, or of several rows, e.g. one a second."""
 
 
 class Point(NamedTuple):
@@ -41,16 +44,16 @@ class Study:
     """Everything one figure needs, as data.
 
     `points(full)` gives the points of the full or the quick scale; `measure` turns a result into the numbers
-    of its row. A study without a base has points of any kind, and `compute`, a function of a module, makes
+    of its row, or of its rows. A study without a base has points of any kind, and `compute`, a function of a module, makes
     the row of one. `needs` names the studies whose tables the claims also read; they run first.
     """
 
     name: str
     title: str
     claims: tuple[Claim, ...]
-    base: Scenario | None = None
+    base: AnyScenario | None = None
     points: Callable[[bool], Sequence[Any]] = lambda full: ()
-    measure: Callable[[Result], Mapping[str, float]] = lambda result: {}
+    measure: Callable[[Any], Measured] = lambda result: {}
     compute: Callable[[Any], Mapping[str, Any]] | None = None
     size: Callable[[Any], float] = lambda point: 1.0  # how much work a computed point is
     published: Path | None = None  # CSV of the published points
@@ -93,7 +96,9 @@ def run_study(
     )  # fmt: skip
     failed = [f"{work.names[f.point]}: {f.reason}" for f in done.failures]
     made = pd.DataFrame(
-        {**label, **row} for label, row in zip(work.labels, done.values, strict=True) if row is not None
+        {**label, **row}
+        for label, measured in zip(work.labels, done.values, strict=True)
+        for row in ([measured] if isinstance(measured, Mapping) else measured or ())
     )
     missing = [f"{len(failed)} points failed, the first {failed[0]}"] if failed else []
     missing += [f"{done.left} points were left when the time was up"] if done.left else []
@@ -153,7 +158,7 @@ class _Work(NamedTuple):
     units: Sequence[Any]  # scenarios or cells
     labels: Sequence[Mapping[str, Label]]  # what stands before the numbers of each in the table
     names: Sequence[str]  # for messages
-    measure: Callable[[Any], Mapping[str, Any]]
+    measure: Callable[[Any], Measured]
     run: Run
 
 

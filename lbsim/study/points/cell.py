@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lbsim.scenario import Scenario
+from lbsim.scenario import AnyScenario
 
 Numbers = Mapping[str, Any]
 """What a cell yields: a row of its table; text, numbers and truth values by column."""
@@ -25,9 +25,9 @@ class Cell:
     size: float = 1.0
 
 
-def size_of(unit: Scenario | Cell) -> float:
-    """Return about how much work a point is: packets of a scenario, the size of a cell."""
-    return unit.size if isinstance(unit, Cell) else unit.expected_packets() or 1.0
+def size_of(unit: AnyScenario | Cell) -> float:
+    """Return about how much work a point is: packets or connections of a scenario, the size of a cell."""
+    return unit.size if isinstance(unit, Cell) else unit.expected_units() or 1.0
 
 
 def compute_cell(cell: Cell, progress: Callable[[float, int], None] | None = None) -> Numbers:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 import lbsim
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.meaning import meaning
-from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, Table, canonical
+from lbsim.scenario import AnyScenario, CaptureFile, PolicyDispatch, Scenario, Table, canonical
+from lbsim.scenario.part import Part
 from lbsim.study.points.cell import Cell
 
+P = TypeVar("P", bound=Part)
 PACKAGE: Final = Path(lbsim.__file__).parent
 
 NOT_SEMANTIC: Final = (
@@ -49,7 +53,7 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def point_key(scenario: Scenario | Cell) -> str:
+def point_key(scenario: AnyScenario | Cell) -> str:
     """Return the name of a scenario's point: 32 hex digits, equal where the results are bound to be.
 
     Files count by their content, wherever they lie. Raises OSError where one cannot be read, ValueError where
@@ -57,7 +61,7 @@ def point_key(scenario: Scenario | Cell) -> str:
     """
     if isinstance(scenario, Cell):
         return _name([fingerprint(), "cell", meaning((scenario.compute, scenario.point))])
-    parts = [fingerprint(), canonical(_by_content(scenario))]
+    parts = [fingerprint(), canonical(by_content(scenario))]
     policy = policy_of(scenario)
     if policy is not None:
         parts.append(policy_digest(policy))
@@ -68,10 +72,18 @@ def _name(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def policy_of(scenario: Scenario | Cell) -> Policy | None:
-    """Return the policy that chooses a scenario's cores; None where there is none, or none of that name."""
-    dispatch = None if isinstance(scenario, Cell) else scenario.nic.dispatch
-    return policies().get(dispatch.policy) if isinstance(dispatch, PolicyDispatch) else None
+def policy_named(scenario: AnyScenario) -> tuple[str, str] | None:
+    """Return the field that names a scenario's policy, and the name; None where there is none."""
+    if not isinstance(scenario, Scenario):
+        return "balancer.policy", scenario.balancer.policy
+    dispatch = scenario.nic.dispatch
+    return ("nic.dispatch.policy", dispatch.policy) if isinstance(dispatch, PolicyDispatch) else None
+
+
+def policy_of(scenario: AnyScenario | Cell) -> Policy | None:
+    """Return the policy that a scenario names; None where there is none, or none of that name."""
+    named = None if isinstance(scenario, Cell) else policy_named(scenario)
+    return policies().get(named[1]) if named else None
 
 
 def policy_digest(policy: Policy) -> str:
@@ -81,11 +93,9 @@ def policy_digest(policy: Policy) -> str:
     policy uses something whose content cannot be told.
     """
     try:
-        told = meaning((policy.name, policy.state, policy.choose))
+        told = meaning([getattr(policy, field.name) for field in fields(policy) if field.name != "about"])
     except ValueError as error:
-        raise ValueError(
-            f"nic.dispatch.policy: {policy.name!r} cannot be named by what it does: {error}"
-        ) from error
+        raise ValueError(f"policy {policy.name!r} cannot be named by what it does: {error}") from error
     return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -112,13 +122,27 @@ def _file_digest(path: Path, *unchanged: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _by_content(scenario: Scenario) -> Scenario:
-    """Return the scenario with the digest of each file it names in place of its path."""
-    traffic, server = scenario.traffic, scenario.server
-    if isinstance(traffic, CaptureFile):
-        traffic = traffic.model_copy(update={"file": file_digest(traffic.file)})
-    law = server.cost.work
-    if isinstance(law, Table) and law.table.endswith(".csv"):
-        law = law.model_copy(update={"table": file_digest(law.table)})
-        server = server.model_copy(update={"cost": server.cost.model_copy(update={"work": law})})
-    return scenario.model_copy(update={"traffic": traffic, "server": server})
+def files_of(part: Part, above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (field, path) of each file that a scenario names: a capture, or a table of one's own."""
+    for name, value in part:
+        if isinstance(value, Part):
+            yield from files_of(value, f"{above}{name}.")
+        elif _is_file(part, name):
+            yield above + name, value
+
+
+def by_content(part: P) -> P:
+    """Return a scenario, or a part of one, with the digest of each file it names in place of its path."""
+    changed: dict[str, Any] = {}
+    for name, value in part:
+        if isinstance(value, Part):
+            changed[name] = by_content(value)
+        elif _is_file(part, name):
+            changed[name] = file_digest(value)
+    return part.model_copy(update=changed)
+
+
+def _is_file(part: Part, field: str) -> bool:
+    if isinstance(part, Table):
+        return field == "table" and part.table.endswith(".csv")
+    return isinstance(part, CaptureFile) and field == "file"

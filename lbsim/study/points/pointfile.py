@@ -20,15 +20,13 @@ import pyarrow.parquet as pq
 
 import lbsim
 from lbsim.balancer.meaning import from_lbsim
-from lbsim.metrics.histogram import BINS, Histogram
-from lbsim.metrics.result import Result, Samples
-from lbsim.scenario import Scenario, canonical
+from lbsim.metrics import AnyResult
+from lbsim.scenario import AnyScenario
 from lbsim.study.points.cell import Cell, Numbers
 from lbsim.study.points.keys import fingerprint, policy_of, policy_source
+from lbsim.study.points.rows import Row, from_row, row_of
 from lbsim.study.provenance import ROOT, commit_of
 
-SCALARS: Final = ("span", "offered", "offered_bytes", "delivered", "delivered_bytes", "end")
-PER_CORE: Final = ("processed", "busy", "dropped")
 UNSIGNED: Final = b"0" * 64
 MARK: Final = b"lbsim.sha256\x18\x40"
 """What stands before the file's digest: its key, then "a string of 64 bytes" in Thrift's compact protocol.
@@ -40,12 +38,12 @@ class DamagedError(ValueError):
     """A file of the store does not hold what was written to it; the text says how one can tell."""
 
 
-def encode(result: Result | Numbers, key: str, source: str | None = None) -> bytes:
+def encode(result: AnyResult | Numbers, key: str, source: str | None = None) -> bytes:
     """Return the file of a point: a run, without its packet log, or the numbers of a cell.
 
     `source` is the text of a user's policy, for a process that has the policy but not its text.
     """
-    table = to_table(row_of(result) if isinstance(result, Result) else {"numbers": _json(result)})
+    table = to_table(row_of(result) if isinstance(result, AnyResult) else {"numbers": _json(result)})
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -65,7 +63,7 @@ def encode(result: Result | Numbers, key: str, source: str | None = None) -> byt
     return content[:at] + hashlib.sha256(content).hexdigest().encode() + content[at + 64 :]
 
 
-def decode(content: bytes, scenario: Scenario | Cell, key: str) -> Result | Numbers:
+def decode(content: bytes, scenario: AnyScenario | Cell, key: str) -> AnyResult | Numbers:
     """Return what `encode` made into bytes: the result of a scenario, or the numbers of a cell.
 
     Raises DamagedError unless these are exactly the bytes that were written, for this very key.
@@ -91,7 +89,7 @@ def provenance_of(content: bytes) -> dict[str, Any]:
     return about
 
 
-def verified(content: bytes, key: str | None = None) -> dict[str, Any]:
+def verified(content: bytes, key: str | None = None) -> Row:
     """Return the row of a point file after every check; raises DamagedError with the reason.
 
     In this order: the hash of the whole file, the pages' checksums, the row's digest, and the key, if given.
@@ -115,55 +113,12 @@ def verified(content: bytes, key: str | None = None) -> dict[str, Any]:
     return row
 
 
-def row_of(result: Result) -> dict[str, Any]:
-    """Return a result as the columns of one row; whole numbers stay whole, the histogram is sparse."""
-    used = np.flatnonzero(result.latency.counts)
-    row: dict[str, Any] = {
-        "scenario": canonical(result.scenario),
-        "engine": result.engine,
-        **{name: getattr(result, name) for name in SCALARS},
-        "drops": json.dumps(result.drops),
-        "control": json.dumps(result.control),
-        "notices": json.dumps(result.notices),
-        "latency_total": str(result.latency.total),  # may exceed an int64
-        "latency_low": result.latency.low,
-        "latency_high": result.latency.high,
-        "latency_bins": used,
-        "latency_counts": result.latency.counts[used],
-        **{name: getattr(result, name) for name in PER_CORE},
-    }
-    if result.samples is not None:
-        row |= {f"sampled_{name}": part.ravel() for name, part in result.samples._asdict().items()}
-    return row
-
-
-def to_table(row: dict[str, Any]) -> pa.Table:
+def to_table(row: Row) -> pa.Table:
     """Return columns as a table of one row, with the digest of them all."""
     return pa.table({name: pa.array([value]) for name, value in {**row, "digest": _digest(row)}.items()})
 
 
-def from_row(row: dict[str, Any], scenario: Scenario) -> Result:
-    """Return the result that `row_of` turned into a row."""
-    counts = np.zeros(BINS, np.int64)
-    counts[row["latency_bins"]] = row["latency_counts"]
-    samples = None
-    if "sampled_time" in row:
-        cores = len(row["processed"])
-        parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:]}
-        samples = Samples(row["sampled_time"], **parts)
-    return Result(
-        scenario=scenario,
-        engine=row["engine"],
-        **{name: row[name] for name in (*SCALARS, *PER_CORE)},
-        drops=json.loads(row["drops"]),
-        control=json.loads(row["control"]),
-        notices=tuple(json.loads(row["notices"])),
-        latency=Histogram(counts, int(row["latency_total"]), row["latency_low"], row["latency_high"]),
-        samples=samples,
-    )
-
-
-def _digest(row: dict[str, Any]) -> str:
+def _digest(row: Row) -> str:
     """Return a hash over all fields, their names and lengths."""
     digest = hashlib.sha256()
     for name, value in row.items():
@@ -181,10 +136,10 @@ def _json(numbers: Numbers) -> str:
     return json.dumps(dict(numbers), default=lambda value: value.item())
 
 
-def _provenance(result: Result | Numbers, source: str | None) -> dict[str, Any]:
+def _provenance(result: AnyResult | Numbers, source: str | None) -> dict[str, Any]:
     """Return what made a result, JSON-ready: the same for the same code, whenever and wherever it runs."""
     about = dict(_code_provenance())
-    if not isinstance(result, Result):
+    if not isinstance(result, AnyResult):
         return about
     about["engine"] = result.engine
     policy = policy_of(result.scenario)

@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario
+from lbsim.metrics import AnyResult
+from lbsim.scenario import AnyScenario
 from lbsim.study.points.cell import Cell, Numbers
 from lbsim.study.points.pointfile import DamagedError, decode, verified
 
@@ -39,8 +39,8 @@ def path_of(folder: Path, key: str) -> Path:
 
 
 def read(
-    folder: Path, key: str, scenario: Scenario | Cell, notice: Callable[[str], None]
-) -> Result | Numbers | None:
+    folder: Path, key: str, scenario: AnyScenario | Cell, notice: Callable[[str], None]
+) -> AnyResult | Numbers | None:
     """Return what is stored of a scenario or a cell; None where there is nothing to use.
 
     A damaged file goes to quarantine; of that, and of one that cannot be read, `notice` is told.

@@ -16,12 +16,22 @@ function unitOf(label) {
   return parts ? { name: parts[1], unit: parts[2] } : { name: label, unit: "" };
 }
 
-/** A function from `domain` to `range`, linear or logarithmic. */
-function scaleOf(log, domain, range) {
-  const f = log ? Math.log10 : (value) => value;
+/** How values lie along an axis: "linear", "log", or "symlog": linear up to the knee, logarithmic above. */
+function bendOf(kind, knee) {
+  if (kind === "log") return Math.log10;
+  if (kind === "symlog") return (value) => (value <= knee ? value / knee : 1 + Math.log(value / knee));
+  return (value) => value;
+}
+
+/** A function from `domain` to `range` along an axis of that kind. */
+function scaleOf(kind, domain, range, knee) {
+  const f = bendOf(kind, knee);
   const [low, high] = domain.map(f);
   return (value) => range[0] + ((f(value) - low) / (high - low)) * (range[1] - range[0]);
 }
+
+/** Whether an axis of that kind has a place for a value. */
+const fits = (kind, value) => value !== null && (kind !== "log" || value > 0);
 
 /** The step of 1, 2 or 5 times a power of ten that cuts `span` into at most `most` parts. */
 function stepOf(span, most) {
@@ -62,12 +72,39 @@ function logTicks(domain, most) {
   return decades.filter((_, i) => i % skip === 0);
 }
 
-/** A domain around the values that ends on good ticks: from 0 if linear, on 1-2-5 if logarithmic. */
-function domainOf(values, log, most) {
-  if (!values.length) return log ? [1, 10] : [0, 1];
+const MOST_DOUBLINGS = 5; // of the knee of a symlog axis; 1-2-5 is easier to read beyond
+
+/** Ticks of a symlog axis: 0, the knee, its half where there is room; above doublings, else 1-2-5, else decades. */
+function symlogTicks([low, high], most, knee) {
+  if (high <= knee) return linearTicks([low, high], most);
+  const below = bendOf("symlog", knee)(high) > 7 ? [0, knee] : [0, knee / 2, knee];
+  const room = Math.max(2, most - below.length);
+  const doublings = doubled(knee, high * 1.0001).slice(1);
+  if (doublings.length <= Math.min(room, MOST_DOUBLINGS)) return [...below, ...doublings];
+  const dense = powers([1.3 * knee, high], [1, 2, 5]);
+  if (dense.length <= room) return [...below, ...dense];
+  const decades = powers([1.3 * knee, high], [1]);
+  const skip = Math.ceil(decades.length / room);
+  return [...below, ...decades.filter((_, i) => i % skip === 0)];
+}
+
+/** first, twice that, and so on up to `last`. */
+function doubled(first, last) {
+  const found = [];
+  for (let value = first; value <= last; value *= 2) found.push(value);
+  return found;
+}
+
+/** A domain around the values that ends on good ticks: on 1-2-5 if logarithmic, else from 0. */
+function domainOf(values, kind, most, knee) {
+  if (!values.length) return kind === "log" ? [1, 10] : [0, 1];
   const low = Math.min(...values);
   const high = Math.max(...values);
-  if (log) {
+  if (kind === "symlog" && high > knee) {
+    const ends = [...doubled(knee, 2 ** MOST_DOUBLINGS * knee), ...powers([knee * 2 ** MOST_DOUBLINGS, high * 10], [1, 2, 5])];
+    return [Math.min(0, low), ends.find((v) => v >= high * 0.9999)];
+  }
+  if (kind === "log") {
     const nice = powers([low / 10, high * 10], [1, 2, 5]);
     const ends = [nice.filter((v) => v <= low * 1.0001).pop(), nice.find((v) => v >= high * 0.9999)];
     return ends[0] < ends[1] ? ends : [low / 2, high * 2];
@@ -85,8 +122,9 @@ function fit(ticks, scale) {
 }
 
 /** Ticks of the x axis: those asked for, else the values themselves, else 1-2-5 steps; as many as fit. */
-function xTicks(wanted, values, domain, scale) {
+function xTicks(wanted, values, domain, scale, kind = "linear") {
   const inside = (wanted ?? []).filter((v) => v >= domain[0] && v <= domain[1]);
-  const steps = [16, 12, 9, 7, 5, 4, 3].map((most) => linearTicks(domain, most));
+  const ticksOf = kind === "log" ? logTicks : linearTicks;
+  const steps = [16, 12, 9, 7, 5, 4, 3].map((most) => ticksOf(domain, most));
   return [inside, values, ...steps].find((ticks) => ticks.length && fit(ticks, scale)) ?? domain;
 }

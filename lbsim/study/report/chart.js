@@ -1,5 +1,5 @@
 "use strict";
-/* A chart: lines with bands for what was simulated, rings with whiskers for what was published. */
+/* A chart: lines with bands for what was simulated, hollow markers with whiskers for what was published. */
 
 const SVG = (() => {
   const holder = document.createElement("div");
@@ -26,6 +26,9 @@ function html(name, attributes = {}, children = []) {
 function polygon(corners, r) {
   return `M${corners.map(([x, y]) => `${(x * r).toFixed(2)},${(y * r).toFixed(2)}`).join("L")}Z`;
 }
+
+const MOST_STAIRS = 20; // dots of a staircase
+const PUBLISHED_RADIUS = 5.4;
 
 const ARM = 0.38; // half the width of an arm of a cross
 const CROSS = [
@@ -67,40 +70,62 @@ function shownSeries(panel, state) {
   return panel.series.map((series, index) => ({ ...series, index })).filter((s) => !state.hidden.has(s.name));
 }
 
+/** The scale that a study chose for the y axis of a panel. */
+const kindOf = (panel) => (panel.symlog ? "symlog" : panel.log ? "log" : "linear");
+
 /** Everything that has a height in the chart: lines, bands and, if shown, what was published. */
-function heights(series, state, log) {
+function heights(series, state, kind) {
   const rows = series.flatMap((s) => [
     ...s.points.flatMap(([, middle, low, high]) => (state.band ? [middle, low, high] : [middle])),
     ...(state.published ? s.published.flatMap(([, value, low, high]) => [value, low, high]) : []),
   ]);
-  return rows.filter((v) => v !== null && (!log || v > 0));
+  return rows.filter((v) => fits(kind, v));
 }
 
 /** Where things are: margins, domains and scales of a panel at a width. */
-function layout(panel, state, log, width) {
+function layout(panel, state, kind, width) {
   const series = shownSeries(panel, state);
-  const height = Math.round(Math.min(440, Math.max(300, width * 0.56)));
+  const least = panel.labels ? 380 : 300; // names need room
+  const height = Math.round(Math.min(least + 140, Math.max(least, width * 0.56)));
   const most = Math.max(3, Math.floor((height - 60) / 36));
-  const values = heights(series.length ? series : panel.series, state, log);
-  const fixed = panel.ylim && log === panel.log && (!log || panel.ylim[0] > 0);
-  const marked = panel.rule !== null && (!log || panel.rule > 0) ? [panel.rule] : [];
-  const yDomain = fixed ? panel.ylim : domainOf([...values, ...marked], log, most);
-  const yTicks = log ? logTicks(yDomain, most + 2) : linearTicks(yDomain, most);
+  const values = heights(series.length ? series : panel.series, state, kind);
+  const fixed = panel.ylim && kind === kindOf(panel) && fits(kind, panel.ylim[0]);
+  const marked = fits(kind, panel.rule) ? [panel.rule] : [];
+  const yDomain = fixed ? panel.ylim : domainOf([...values, ...marked], kind, most, panel.symlog);
+  const ticksOf = { linear: linearTicks, log: logTicks, symlog: symlogTicks }[kind];
+  const yTicks = ticksOf(yDomain, most + { linear: 0, log: 2, symlog: 4 }[kind], panel.symlog);
   const left = 14 + 7 * Math.max(...yTicks.map((v) => numberText(v, 6).length));
   const box = { left, right: width - 10, top: 12, bottom: height - 48 };
-  const every = panel.series.flatMap((s) => [...s.points, ...s.published].map(([x]) => x));
-  const xs = [...new Set(every.filter((x) => x !== null))].sort((a, b) => a - b);
-  let xDomain = [xs[0] ?? 0, xs[xs.length - 1] ?? 1];
-  if (xDomain[0] === xDomain[1]) xDomain = [xDomain[0] - 1, xDomain[1] + 1];
-  const x = scaleOf(false, xDomain, [box.left + 12, box.right - 12]);
-  const y = scaleOf(log, yDomain, [box.bottom, box.top]);
-  return { series, height, width, log, box, x, y, yDomain, yTicks, xTicks: xTicks(panel.xticks, xs, xDomain, x) };
+  const xKind = panel.xlog ? "log" : "linear";
+  const xs = places(panel, xKind);
+  const xDomain = around(xs, xKind);
+  const inset = panel.labels ? 30 : 12;
+  const x = scaleOf(xKind, xDomain, [box.left + inset, box.right - inset]);
+  const y = scaleOf(kind, yDomain, [box.bottom, box.top], panel.symlog);
+  const ticks = xTicks(panel.xticks, panel.labels ? [] : xs, xDomain, x, xKind);
+  const can = (row) => fits(xKind, row[0]) && fits(kind, row[1]);
+  return { panel, series, height, width, kind, box, x, y, yDomain, yTicks, xTicks: ticks, can };
+}
+
+/** Every x of a panel, in order, with the ends of its bars. */
+function places(panel, kind) {
+  const rows = panel.series.flatMap((s) => [...s.points, ...s.published]);
+  const every = rows.flatMap((row) => [row[0], row[5]?.xlow ?? null, row[5]?.xhigh ?? null]);
+  return [...new Set(every.filter((x) => fits(kind, x)))].sort((a, b) => a - b);
+}
+
+/** The domain of ordered places; of one alone, with room beside it. */
+function around(xs, kind) {
+  if (!xs.length) return kind === "log" ? [1, 10] : [0, 1];
+  const [low, high] = [xs[0], xs[xs.length - 1]];
+  if (low < high) return [low, high];
+  return kind === "log" ? [low / 2, low * 2] : [low - 1, low + 1];
 }
 
 function drawAxes(panel, at) {
   const { box } = at;
   const parts = [];
-  if (at.log) {
+  if (at.kind === "log") {
     const faint = powers(at.yDomain, [2, 3, 4, 5, 6, 7, 8, 9]).filter((v) => !at.yTicks.includes(v));
     for (const v of faint) parts.push(svg("line", { class: "tick", x1: box.left - 3, x2: box.left, y1: at.y(v), y2: at.y(v) }));
   }
@@ -123,45 +148,62 @@ function drawAxes(panel, at) {
   return svg("g", { class: "axes", "aria-hidden": "true" }, parts);
 }
 
-/** One series: band below, line, then rings of published values, then a dot for every simulated one. */
-function drawSeries(series, state, at) {
+/** The height of a value; what a logarithmic axis has no place for lies somewhere below. */
+function heightOf(at, value) {
   const [bottom, top] = at.yDomain;
-  const can = (v) => v !== null && (!at.log || v > 0);
-  const place = (v) => at.y(Math.min(Math.max(v, at.log ? bottom / 2 : v), at.log ? top * 2 : v));
-  const pair = (x, v) => `${at.x(x).toFixed(2)},${place(v).toFixed(2)}`;
-  const parts = [];
-  if (state.band) {
-    const wide = stretches(series.points, ([, , low, high]) => low !== null && can(high));
-    for (const part of wide.filter((p) => p.length > 1)) {
-      const above = part.map(([x, , , high]) => pair(x, high));
-      const below = part.map(([x, , low]) => pair(x, low)).reverse();
-      parts.push(svg("path", { class: "band", d: `M${[...above, ...below].join("L")}Z` }));
-    }
+  return at.y(at.kind === "log" ? Math.min(Math.max(value, bottom / 2), top * 2) : value);
+}
+
+/** The corners "x,y" of a line through rows, at the value in column `k`; of a staircase if `step`. */
+function corners(rows, k, step, x, y) {
+  const corner = (place, value) => `${x(place).toFixed(2)},${y(value).toFixed(2)}`;
+  return rows.flatMap((row, i) => {
+    const here = corner(row[0], row[k]);
+    return step && i > 0 ? [corner(row[0], rows[i - 1][k]), here] : [here];
+  });
+}
+
+/** The line of a series with its band below and a dot for every value; of many steps, only for some. */
+function drawLine(series, state, at) {
+  const { step } = at.panel;
+  const trace = (rows, k) => corners(rows, k, step, at.x, (v) => heightOf(at, v));
+  const bands = state.band ? stretches(series.points, ([x, , low, high]) => low !== null && at.can([x, high])) : [];
+  const every = step ? Math.ceil(series.points.length / MOST_STAIRS) : 1;
+  const dots = series.points.filter((row, i) => i % every === 0 && at.can(row));
+  return {
+    under: [
+      ...bands.filter((rows) => rows.length > 1).map((rows) => (
+        svg("path", { class: "band", d: `M${[...trace(rows, 3), ...trace(rows, 2).reverse()].join("L")}Z` }))),
+      ...stretches(series.points, at.can).map((rows) => (
+        svg("path", { class: "line", d: `M${trace(rows, 1).join("L")}`, "stroke-dasharray": dashesOf(series, 2) }))),
+    ],
+    over: dots.map(([x, middle]) => marker(series.marker, 3, at.x(x), at.y(middle), "dot")),
+  };
+}
+
+/** A vertical bar from low to high. */
+function whisker(at, x, low, high, kind) {
+  return svg("line", { class: kind, x1: at.x(x), x2: at.x(x), y1: heightOf(at, low), y2: heightOf(at, high) });
+}
+
+/** One series: its line or its points, and between what is under and over, hollow markers of published values. */
+function drawSeries(series, state, at) {
+  const { under, over } = at.panel.labels ? drawPoints(series, state, at) : drawLine(series, state, at);
+  const published = [];
+  for (const [x, value, low, high] of state.published ? series.published.filter(at.can) : []) {
+    if (low !== null && fits(at.kind, high)) published.push(whisker(at, x, low, high, "whisker"));
+    published.push(marker(series.marker, PUBLISHED_RADIUS, at.x(x), at.y(value), "published"));
   }
-  for (const part of stretches(series.points, ([, middle]) => can(middle))) {
-    const d = `M${part.map(([x, middle]) => pair(x, middle)).join("L")}`;
-    parts.push(svg("path", { class: "line", d, "stroke-dasharray": dashesOf(series, 2) }));
-  }
-  if (state.published) {
-    for (const [x, value, low, high] of series.published.filter((row) => can(row[1]))) {
-      if (low !== null && can(high)) {
-        parts.push(svg("line", { class: "whisker", x1: at.x(x), x2: at.x(x), y1: place(low), y2: place(high) }));
-      }
-      parts.push(marker(series.marker, 5.4, at.x(x), at.y(value), "published"));
-    }
-  }
-  for (const [x, middle] of series.points.filter((row) => can(row[1]))) {
-    parts.push(marker(series.marker, 3, at.x(x), at.y(middle), "dot"));
-  }
-  const group = svg("g", { class: "series", "data-index": series.index }, parts);
+  const group = svg("g", { class: "series", "data-index": series.index }, [...under, ...published, ...over]);
   group.style.setProperty("--c", series.color);
   return group;
 }
 
 /** Draw a panel; returns the picture and where everything in it is. */
-function drawChart(panel, state, log, width) {
-  const at = layout(panel, state, log, width);
+function drawChart(panel, state, kind, width) {
+  const at = layout(panel, state, kind, width);
   const { box } = at;
+  if (panel.labels) at.names = nameAll(at, state);
   const inner = svg(
     "svg", // clips what lies beyond a given range, with some room for markers on its edge
     {
@@ -183,19 +225,24 @@ function drawChart(panel, state, log, width) {
 function drawThumbnail(panel, picture) {
   const [width, height] = [240, 110];
   const state = { hidden: new Set(), band: false, published: false };
-  const values = heights(panel.series, state, panel.log);
-  const xs = panel.series.flatMap((s) => s.points.map(([x]) => x));
+  const [kind, xKind] = [kindOf(panel), panel.xlog ? "log" : "linear"];
+  const values = heights(panel.series, state, kind);
+  const xs = panel.series.flatMap((s) => s.points.map(([x]) => x)).filter((x) => fits(xKind, x));
   const xDomain = [Math.min(...xs), Math.max(...xs)];
-  const yDomain = panel.ylim ?? (panel.log ? [Math.min(...values), Math.max(...values)] : [0, Math.max(...values)]);
-  const x = scaleOf(false, xDomain, [4, width - 4]);
-  const y = scaleOf(panel.log, yDomain, [height - 6, 6]);
+  const yDomain = panel.ylim ?? [kind === "log" ? Math.min(...values) : 0, Math.max(...values)];
+  const x = scaleOf(xKind, xDomain, [4, width - 4]);
+  const y = scaleOf(kind, yDomain, [height - 6, 6], panel.symlog);
   for (const series of panel.series) {
     const group = svg("g", { class: "series" });
     group.style.setProperty("--c", series.color);
-    const can = ([, middle]) => middle !== null && (!panel.log || middle > 0);
-    for (const part of stretches(series.points, can)) {
-      const d = `M${part.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join("L")}`;
-      group.append(svg("path", { class: "line", d, "stroke-dasharray": dashesOf(series, 2) }));
+    const can = (row) => fits(xKind, row[0]) && fits(kind, row[1]);
+    if (panel.labels) {
+      group.append(...series.points.filter(can).map((row) => marker(series.marker, 2.6, x(row[0]), y(row[1]), "dot")));
+    } else {
+      for (const rows of stretches(series.points, can)) {
+        const d = `M${corners(rows, 1, panel.step, x, y).join("L")}`;
+        group.append(svg("path", { class: "line", d, "stroke-dasharray": dashesOf(series, 2) }));
+      }
     }
     picture.append(group);
   }

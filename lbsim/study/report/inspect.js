@@ -1,15 +1,16 @@
 "use strict";
 /* Values on demand: the point nearest to the pointer, or, by the arrow keys, point after point. */
 
-/** The rows of a series by x: what was simulated and what was published there. */
-function rowsOf(series, state, log) {
+/** The rows of a series by name, else by x: what was simulated and what was published there. */
+function rowsOf(series, state, can) {
   const rows = new Map();
-  const can = (v) => v !== null && (!log || v > 0);
-  for (const point of series.points) if (can(point[1])) rows.set(point[0], { x: point[0], point });
-  if (state.published) {
-    for (const row of series.published) {
-      if (can(row[1])) rows.set(row[0], { x: row[0], ...rows.get(row[0]), published: row });
-    }
+  for (const point of series.points.filter(can)) {
+    const name = point[5]?.label ?? "";
+    rows.set(name || point[0], { name, x: point[0], point });
+  }
+  for (const row of state.published ? series.published.filter(can) : []) {
+    const name = row[4]?.label ?? "";
+    rows.set(name || row[0], { name, x: row[0], ...rows.get(name || row[0]), published: row });
   }
   return [...rows.values()].sort((a, b) => a.x - b.x);
 }
@@ -18,7 +19,7 @@ function rowsOf(series, state, log) {
 function nearest(drawn, state, px, py) {
   let best = null;
   drawn.series.forEach((series, order) => {
-    rowsOf(series, state, drawn.log).forEach((row, k) => {
+    rowsOf(series, state, drawn.can).forEach((row, k) => {
       for (const marked of [row.point, row.published]) {
         if (!marked) continue;
         const distance = Math.hypot(drawn.x(marked[0]) - px, drawn.y(marked[1]) - py);
@@ -40,6 +41,7 @@ function describe(panel, row) {
   const { unit } = unitOf(panel.ylabel);
   const withUnit = (v) => `${numberText(v)} ${unit}`.trim();
   const lines = [];
+  if (panel.labels) return describePoint(panel, row);
   if (row.point) {
     const [, middle, low, high, n] = row.point;
     lines.push(["simulated", withUnit(middle)]);
@@ -51,6 +53,35 @@ function describe(panel, row) {
     lines.push(["published", withUnit(value)]);
     if (low !== null && low !== high) lines.push(["p25 to p75", `${numberText(low)} to ${numberText(high)}`, true]);
     if (row.point && value !== 0) lines.push(["difference", percent(row.point[1], value)]);
+  }
+  return lines;
+}
+
+/** "offered load 3 Gb/s". */
+function placeText(panel, x) {
+  const { name, unit } = unitOf(panel.xlabel);
+  return `${name} ${numberText(x, 6)} ${unit}`.trim();
+}
+
+/** The lines of the tip of a named point: both coordinates with their spread, then its area. */
+function describePoint(panel, row) {
+  const lines = [];
+  const add = (label, value, low, high, spread) => {
+    const { name, unit } = unitOf(label);
+    lines.push([name, `${numberText(value)} ${unit}`.trim()]);
+    if (low !== null && low !== high) lines.push([spread, `${numberText(low)} to ${numberText(high)}`, true]);
+  };
+  if (row.point) {
+    const [x, middle, low, high, n, more] = row.point;
+    add(panel.xlabel, x, more.xlow, more.xhigh, panel.band);
+    add(panel.ylabel, middle, low, high, panel.band);
+    if (panel.area) add(panel.area.label, more.area, null, null);
+    if (n > 1) lines.push(["runs", numberText(n)]);
+  }
+  if (row.published) {
+    const [x, value, low, high] = row.published;
+    add(`published, ${panel.xlabel}`, x, null, null);
+    add(`published, ${panel.ylabel}`, value, low, high, "p25 to p75");
   }
   return lines;
 }
@@ -70,7 +101,7 @@ function inspect(holder, tip, panel, state, view) {
     const drawn = view();
     const series = drawn.series[order];
     if (!series) return hide();
-    const rows = rowsOf(series, state, drawn.log);
+    const rows = rowsOf(series, state, drawn.can);
     if (!rows.length) return hide();
     k = Math.min(Math.max(k, 0), rows.length - 1);
     current = { order, k };
@@ -82,12 +113,11 @@ function inspect(holder, tip, panel, state, view) {
       svg("line", { x1: px, x2: px, y1: drawn.box.top, y2: drawn.box.bottom }), ring,
     );
     emphasize(holder, series.index);
-    const at = unitOf(panel.xlabel);
-    const name = html("strong", {}, [series.name]);
+    const name = html("strong", {}, [row.name || series.name]);
     name.style.setProperty("--c", series.color);
     const line = ([term, text, below]) => html("div", below ? { class: "below" } : {}, [html("dt", {}, [term]), html("dd", {}, [text])]);
     const list = html("dl", {}, describe(panel, row).map(line));
-    tip.replaceChildren(name, html("p", {}, [`${at.name} ${numberText(row.x, 6)} ${at.unit}`.trim()]), list);
+    tip.replaceChildren(name, html("p", {}, [panel.labels ? series.name : placeText(panel, row.x)]), list);
     tip.hidden = false;
     place(drawn, px, py);
     return undefined;
@@ -119,7 +149,7 @@ function inspect(holder, tip, panel, state, view) {
     const count = view().series.length;
     if (!count || event.altKey || event.ctrlKey || event.metaKey) return;
     const { order, k } = current ?? { order: 0, k: 0 };
-    const last = rowsOf(view().series[order], state, view().log).length - 1;
+    const last = rowsOf(view().series[order], state, view().can).length - 1;
     const moves = {
       ArrowRight: [order, k + 1], ArrowLeft: [order, k - 1], Home: [order, 0], End: [order, last],
       ArrowDown: [(order + 1) % count, k], ArrowUp: [(order + count - 1) % count, k],

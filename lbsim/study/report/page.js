@@ -1,12 +1,11 @@
 "use strict";
 /* The page: charts with their buttons, tables and downloads, the theme. */
 
-/** A picture of a series for its button: a piece of its line with a marker. */
-function keyOf(series) {
-  const group = svg("g", { class: "series" }, [
-    svg("path", { class: "line", d: "M1,8H33", "stroke-dasharray": dashesOf(series, 2) }),
-    marker(series.marker, 3.4, 17, 8, "dot"),
-  ]);
+/** A picture of a series for its button: a marker, on a piece of its line where it has lines. */
+function keyOf(series, lines) {
+  const line = svg("path", { class: "line", d: "M1,8H33", "stroke-dasharray": dashesOf(series, 2) });
+  const dot = marker(series.marker, lines ? 3.4 : 4.4, 17, 8, "dot");
+  const group = svg("g", { class: "series" }, lines ? [line, dot] : [dot]);
   group.style.setProperty("--c", series.color);
   return svg("svg", { class: "key", viewBox: "0 0 34 16", width: 34, height: 16, "aria-hidden": "true" }, [group]);
 }
@@ -24,8 +23,9 @@ function toggle(key, text, pressed, act) {
 /** The buttons of a figure: one a series, one for bands, one for what was published. */
 function legend(panels, state, redraw, holders) {
   const series = new Map(panels.flatMap((panel) => panel.series).map((s) => [s.name, s]));
+  const lines = panels.some((panel) => !panel.labels);
   const buttons = [...series.values()].map((s) => {
-    const button = toggle(keyOf(s), s.name, true, (on) => {
+    const button = toggle(keyOf(s, lines), s.name, true, (on) => {
       if (on) state.hidden.delete(s.name);
       else state.hidden.add(s.name);
       redraw();
@@ -38,7 +38,7 @@ function legend(panels, state, redraw, holders) {
     button.addEventListener("pointerleave", () => stress(false));
     return button;
   });
-  if (panels.some((panel) => panel.series.some((s) => s.points.some(([, , low, high]) => low !== high)))) {
+  if (panels.some((panel) => panel.series.some((s) => s.points.some(isSpread)))) {
     const key = svg("svg", { class: "key", viewBox: "0 0 22 16", width: 22, height: 16, "aria-hidden": "true" });
     key.append(svg("rect", { class: "swatch", x: 1, y: 3, width: 20, height: 10 }));
     buttons.push(toggle(key, panels[0].band, true, (on) => { state.band = on; redraw(); }));
@@ -51,23 +51,27 @@ function legend(panels, state, redraw, holders) {
   return html("div", { class: "legend", role: "group", "aria-label": "What the chart shows" }, buttons);
 }
 
+/** Whether the runs behind a point differ. */
+const isSpread = ([, , low, high, , more]) => low !== high || (more !== undefined && more.xlow !== more.xhigh);
+
 /** Two buttons that choose the scale of the y axis. */
 function scaleSwitch(panel, choose) {
-  const buttons = [["linear", false], ["log", true]].map(([text, log]) => {
-    const button = html("button", { type: "button", "aria-pressed": String(panel.log === log) }, [text]);
+  const buttons = ["linear", panel.symlog ? "symlog" : "log"].map((kind) => {
+    const button = html("button", { type: "button", "aria-pressed": String(kindOf(panel) === kind) }, [kind]);
     button.addEventListener("click", () => {
       for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-      choose(log);
+      choose(kind);
     });
     return button;
   });
-  buttons[1].disabled = !heights(panel.series, { band: true, published: true }, true).length;
+  const shown = { band: true, published: true };
+  buttons[1].disabled = !panel.symlog && !heights(panel.series, shown, "log").length;
   return html("div", { class: "switch", role: "group", "aria-label": `Scale of ${panel.ylabel}` }, buttons);
 }
 
 /** One panel: its title, its scale, its plot; returns the parts and how to draw it again. */
 function makePanel(panel, state, title) {
-  let log = panel.log;
+  let kind = kindOf(panel);
   let drawn = null;
   const tip = html("div", { class: "tip", role: "status", hidden: "" });
   const holder = html("div", {
@@ -80,20 +84,27 @@ function makePanel(panel, state, title) {
     const width = Math.round(holder.clientWidth);
     if (!width) return;
     hide();
-    const made = drawChart(panel, state, log, width);
+    const made = drawChart(panel, state, kind, width);
     if (drawn) drawn.picture.replaceWith(made.picture);
     else holder.prepend(made.picture);
     drawn = made;
-    const lost = log ? made.series.flatMap((s) => [...s.points, ...(state.published ? s.published : [])]).filter(([, v]) => v !== null && v <= 0).length : 0;
-    note.hidden = lost === 0;
-    note.textContent = `Not on a logarithmic axis: ${lost} ${lost === 1 ? "value" : "values"} of zero or below.`;
+    const rows = made.series.flatMap((s) => [...s.points, ...(state.published ? s.published : [])]);
+    const lost = rows.filter((row) => row[0] !== null && row[1] !== null && !made.can(row)).length;
+    const nameless = made.names?.left ?? 0;
+    const notes = [
+      lost ? `Not on a logarithmic axis: ${lost} ${lost === 1 ? "value" : "values"} of zero or below.` : "",
+      nameless ? `${nameless} ${nameless === 1 ? "name has" : "names have"} no room here: point at a marker to read its own.` : "",
+    ];
+    note.textContent = notes.join(" ").trim();
+    note.hidden = note.textContent === "";
   }
   const caption = html("figcaption", {}, [
     html("span", { class: "ylabel" }, [panel.ylabel]),
-    scaleSwitch(panel, (chosen) => { log = chosen; draw(); }),
+    scaleSwitch(panel, (chosen) => { kind = chosen; draw(); }),
   ]);
   new ResizeObserver(() => { if (!drawn || drawn.width !== Math.round(holder.clientWidth)) draw(); }).observe(holder);
-  return { figure: html("figure", { class: "panel" }, [caption, holder, note]), holder, draw };
+  const sizes = panel.area ? [sizesOf(panel.area)] : [];
+  return { figure: html("figure", { class: panel.labels ? "panel wide" : "panel" }, [caption, holder, ...sizes, note]), holder, draw };
 }
 
 function makeChart(chart) {

@@ -15,7 +15,7 @@ from lbsim.study.report.figure import Figure, card, counted, read_figure, sectio
 from lbsim.study.report.verdicts import claim_list
 
 STYLES = ("page.css", "chart.css")
-SCRIPTS = ("axis.js", "chart.js", "inspect.js", "page.js")
+SCRIPTS = ("axis.js", "chart.js", "names.js", "scatter.js", "inspect.js", "page.js")
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -145,7 +145,7 @@ def _reading(figures: list[Figure], lines: list[Row]) -> str:
     """Return how to read the page: what is simulated, what is published, how to ask for values."""
     parts = []
     if any(s["published"] for f in figures for panel in f.chart for s in panel["series"]):
-        parts.append("Lines with dots are simulated; rings are what was published.")
+        parts.append("Filled markers are simulated; hollow ones are what was published.")
     if lines:
         parts.append("On the bar of a claim the shaded part is the accepted range.")
     if any(figure.chart for figure in figures):

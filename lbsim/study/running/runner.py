@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from lbsim.engine.run import run as run_scenario
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario
+from lbsim.metrics import AnyResult
+from lbsim.scenario import AnyScenario
 from lbsim.study.points import store
 from lbsim.study.points.cell import Cell, Numbers, size_of
 from lbsim.study.points.keys import fingerprint, point_key, policy_of, policy_source
@@ -54,7 +54,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_points(
-    scenarios: Sequence[Scenario | Cell],
+    scenarios: Sequence[AnyScenario | Cell],
     folder: Path,
     measure: Callable[[Any], T],
     *,
@@ -102,7 +102,7 @@ def run_points(
 class _Sweep(Generic[T]):
     """The state of one sweep. Points are known by their key: equal ones are computed once."""
 
-    scenarios: Sequence[Scenario | Cell]
+    scenarios: Sequence[AnyScenario | Cell]
     folder: Path
     measure: Callable[[Any], T]
     run: Run
@@ -126,7 +126,7 @@ class _Sweep(Generic[T]):
 
     # --- a point ---
 
-    def scenario(self, key: str) -> Scenario | Cell:
+    def scenario(self, key: str) -> AnyScenario | Cell:
         return self.scenarios[self.points[key][0]]
 
     def name(self, key: str) -> str:
@@ -141,7 +141,7 @@ class _Sweep(Generic[T]):
         self.failures += [Failure(i, reason) for i in self.points[key]]
         return f"{self.name(key)}: {reason}"
 
-    def take(self, key: str, result: Result | Numbers) -> str:
+    def take(self, key: str, result: AnyResult | Numbers) -> str:
         """Measure a result for all points it stands for; return what went wrong, or nothing."""
         try:
             value = self.measure(result)
@@ -269,7 +269,7 @@ class _Sweep(Generic[T]):
         except DamagedError as error:
             return Problem(f"its result came back damaged: {error}")
         self.keep(key, outcome)
-        packets = result.offered if isinstance(result, Result) else 0
+        packets = result.units if isinstance(result, AnyResult) else 0
         self.packets += packets
         self.watch.point(packets, self.take(key, result), self.weight(key))
         return None

@@ -24,13 +24,13 @@ from numba import cloudpickle as numba_cloudpickle
 
 from lbsim.balancer.meaning import from_lbsim
 from lbsim.balancer.policies import Policy, carried
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario
+from lbsim.metrics import AnyResult
+from lbsim.scenario import AnyScenario
 from lbsim.study.points.cell import Cell, Numbers
 from lbsim.study.points.keys import fingerprint, point_key
 from lbsim.study.points.pointfile import encode
 
-Run = Callable[..., Result | Numbers]
+Run = Callable[..., AnyResult | Numbers]
 """Simulates: `run(scenario, progress=...)`, as `lbsim.engine.run.run`; or `compute_cell`."""
 
 
@@ -39,7 +39,7 @@ class Task:
     """One point to compute."""
 
     run: Run
-    scenario: Scenario | Cell
+    scenario: AnyScenario | Cell
     key: str
     fingerprint: str  # of the sources that the sweep runs
     policy: bytes | None  # what `pack` made of the policy it names

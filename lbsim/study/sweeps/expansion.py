@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from lbsim.scenario import Scenario, ScenarioError, override
+from lbsim.scenario import AnyScenario, ScenarioError, override
 from lbsim.scenario.errors import refuse
 from lbsim.study.sweeps.labels import Label, as_text, label_at
 
@@ -19,7 +19,7 @@ class Configuration(NamedTuple):
     """One combination of a sweep: its labels by column, and its scenario at the first replication."""
 
     labels: dict[str, Label | None]  # None where its scenario has no such field
-    scenario: Scenario
+    scenario: AnyScenario
 
 
 class _Choice(NamedTuple):
@@ -39,7 +39,7 @@ class Expansion(NamedTuple):
     configurations: tuple[Configuration, ...]
 
 
-def expand(base: Scenario, points: Sequence[Mapping[str, Any]], grid: Mapping[str, Any]) -> Expansion:
+def expand(base: AnyScenario, points: Sequence[Mapping[str, Any]], grid: Mapping[str, Any]) -> Expansion:
     """Return every point crossed with the grid, the first field varying slowest.
 
     Labels are read off the checked scenarios, so "0.5ms" and "500us" are the same. Raises ScenarioError with
@@ -81,7 +81,7 @@ def _combinations(
             yield listed | dict(zip(grid, crossed, strict=True))
 
 
-def _scenarios(base: Scenario, combinations: Sequence[Mapping[str, _Choice]]) -> list[Scenario]:
+def _scenarios(base: AnyScenario, combinations: Sequence[Mapping[str, _Choice]]) -> list[AnyScenario]:
     """Return the scenario of each combination; raises ScenarioError with what is wrong with any of them."""
     scenarios, found = [], dict[str, list[str]]()
     for choices in combinations:
@@ -111,7 +111,7 @@ def _told(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def _column(
-    path: str, combinations: Sequence[Mapping[str, _Choice]], scenarios: Sequence[Scenario]
+    path: str, combinations: Sequence[Mapping[str, _Choice]], scenarios: Sequence[AnyScenario]
 ) -> tuple[str, list[Label | None]]:
     """Return the column of a field: its name with the unit, and the label of every combination."""
     labels = [choices[path].label if path in choices else None for choices in combinations]

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lbsim.scenario import Rate, Scenario, Work
+from lbsim.scenario import AnyScenario, Rate, Work
 from lbsim.scenario.errors import models_in, nearest, show
 from lbsim.scenario.fields import Written
 from lbsim.units import SECOND, US
@@ -54,7 +54,7 @@ def plain(path: str, value: object) -> Any:
     return value
 
 
-def label_at(scenario: Scenario, path: str) -> tuple[str, Label | None]:
+def label_at(scenario: AnyScenario, path: str) -> tuple[str, Label | None]:
     """Return (unit, value in it) of a field: "" for what has no unit, the kind of a table; None if absent."""
     value: Any = scenario
     for name in path.split("."):
@@ -123,5 +123,5 @@ def _fields(path: str) -> tuple[FieldInfo, ...]:
 @cache
 def _models(path: str) -> tuple[type[BaseModel], ...]:
     if not path:
-        return (Scenario,)
+        return get_args(AnyScenario)
     return tuple(model for field in _fields(path) for model in models_in(field.annotation).values())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from lbsim.engine.source import open_source
-from lbsim.metrics.result import Result
+from lbsim.metrics import AnyResult
 from lbsim.metrics.warmup import mser5
-from lbsim.scenario import Scenario, override
+from lbsim.scenario import AnyScenario, Scenario, override
 from lbsim.units import SECOND, US
 
 SAMPLES: Final = 1000
@@ -21,30 +21,32 @@ class WarmUp(NamedTuple):
     warning: str = ""
 
 
-def pilot_of(scenario: Scenario) -> Scenario:
-    """Return the run that looks for the end of the start-up: nothing left out, the rings sampled.
+def pilot_of(scenario: AnyScenario) -> AnyScenario:
+    """Return the run that looks for the end of the start-up: nothing left out, the backlog sampled.
 
     Raises ScenarioError where its traffic cannot be read.
     """
     interval = scenario.measure.interval
     if interval is None:
-        end = scenario.duration or open_source(scenario).end
+        end = scenario.duration or open_source(cast(Scenario, scenario)).end
         interval = max(US, -(-end // SAMPLES))
     return override(scenario, {"warmup": 0, "measure.interval": interval})
 
 
-def warmup_of(pilot: Result) -> WarmUp:
-    """Return where the number of packets in the rings settles, by MSER-5; a warning if it does not.
+def warmup_of(pilot: AnyResult) -> WarmUp:
+    """Return where the backlog settles, by MSER-5; a warning if it does not.
 
-    Observations are the samples over time, summed over the cores; the first kept one ends the warm-up.
+    The backlog is the packets in all rings, or the connections under way; the first sample kept ends the
+    warm-up.
     """
     assert pilot.samples is not None
-    cut = mser5(pilot.samples.occupancy.sum(axis=1))
+    assert pilot.backlog is not None
+    cut = mser5(pilot.backlog)
     if cut.settled:
         return WarmUp(int(pilot.samples.time[cut.index]))
     k, time = len(pilot.samples.time), f"{int(pilot.samples.time[-1]) / SECOND:.3g} s"
     return WarmUp(
         None,
-        f"too short to say how much warm-up it needs: in {k} samples over {time} the packets in the rings do "
+        f"too short to say how much warm-up it needs: in {k} samples over {time} the backlog does "
         "not settle, so the warm-up stays as given; lengthen duration, or lower the load",
     )

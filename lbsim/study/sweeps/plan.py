@@ -7,6 +7,7 @@ has the seed of the base and the same replications, so points that are compared 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from os import PathLike
@@ -15,8 +16,8 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lbsim.metrics.quantities import BY_NAME
-from lbsim.scenario import Scenario, ScenarioError, load_scenario
+from lbsim.metrics.quantities import BY_NAME, quantities_of
+from lbsim.scenario import AnyScenario, ScenarioError, load_scenario
 from lbsim.scenario.errors import nearest, refuse, show
 from lbsim.scenario.part import Part
 from lbsim.study.plot import LOOKS
@@ -101,7 +102,7 @@ class Sweep(Part):
 
     name: str
     """Folder of its results."""
-    base: Scenario
+    base: AnyScenario = Field(discriminator="grain")
     """What the points have in common."""
     grid: dict[str, Any] = Field(default_factory=dict)
     """Field -> its values: a list, or a table of label -> value."""
@@ -128,6 +129,8 @@ class Sweep(Part):
     @field_validator("base", mode="before")
     @classmethod
     def _loaded(cls, base: object, info: ValidationInfo) -> object:
+        if isinstance(base, Mapping):
+            return {"grain": "packet", **base}
         if not isinstance(base, str | PathLike):
             return base
         folder = info.context["folder"] if info.context else None
@@ -161,6 +164,7 @@ class Sweep(Part):
             problems.append(f"grid: {count:,} points, at most {MOST_POINTS:,}; vary fewer fields or values")
         refuse(*problems)
         self.expansion  # noqa: B018  # refuses bad points now
+        refuse(*self._of_another_grain())
         refuse(*self._undrawable())
         return self
 
@@ -201,6 +205,15 @@ class Sweep(Part):
                 f"{show(name)} does not vary; choose from {', '.join(columns) or 'a [grid]'}{hint}"
             )
         return columns[name]
+
+    def _of_another_grain(self) -> list[str]:
+        """Return what asks for quantities that this grain does not have."""
+        known = [quantity.name for quantity in quantities_of(self.base)]
+        asked = {"until.quantity": [self.until.quantity] if self.until else []}
+        asked["figure.y"] = list(self.figure.y) if self.figure else []
+        return [
+            f"{where}: {none_of(name, known)}" for where, names in asked.items() for name in names if name not in known
+        ]
 
     def _undrawable(self) -> list[str]:
         """Return what keeps the figure from being drawn."""

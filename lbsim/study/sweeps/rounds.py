@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from lbsim.metrics.intervals import mean_interval, more_replications, relative_half_width
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario, override
+from lbsim.metrics import AnyResult
+from lbsim.scenario import AnyScenario, override
 from lbsim.study.running.executors import Execution, Pool
 from lbsim.study.running.runner import run_points
 from lbsim.study.running.watch import Watch
@@ -94,8 +94,8 @@ class Rounds:
         self,
         what: str,
         points: Sequence[tuple[int, int]],
-        scenarios: Sequence[Scenario],
-        take: Callable[[Result], T],
+        scenarios: Sequence[AnyScenario],
+        take: Callable[[AnyResult], T],
     ) -> tuple[list[tuple[T | None, str]], int]:
         """Run points; return the value or problem of each, and how many were left."""
         done = run_points(
@@ -107,7 +107,7 @@ class Rounds:
         problems = {failure.point: failure.reason for failure in done.failures}
         return [(value, problems.get(i, "")) for i, value in enumerate(done.values)], done.left
 
-    def _scenario(self, c: int, r: int) -> Scenario:
+    def _scenario(self, c: int, r: int) -> AnyScenario:
         """Return a replication of a configuration."""
         scenario = self.scenarios[c]
         return scenario.model_copy(update={"replication": scenario.replication + r})

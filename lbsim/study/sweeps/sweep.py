@@ -12,12 +12,14 @@ import pandas as pd
 from rich.console import Console
 
 from lbsim.balancer import policies
+from lbsim.engine.connection.run import prepare
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.quantities import BY_NAME
-from lbsim.scenario import CaptureFile, PolicyDispatch, Scenario, dump_toml
+from lbsim.scenario import AnyScenario, ConnectionScenario, dump_toml
 from lbsim.scenario.errors import refuse
 from lbsim.study.folder import Folder
 from lbsim.study.plot import Panel
+from lbsim.study.points.keys import files_of, policy_named
 from lbsim.study.points.store import way_out
 from lbsim.study.provenance import provenance
 from lbsim.study.running.executors import Execution, open_pool
@@ -121,17 +123,17 @@ def _check(sweep: Sweep) -> None:
     """Refuse what a scenario names and nobody has, before the first packet: policies, captures."""
     scenarios = [configuration.scenario for configuration in sweep.configurations]
     known = policies()
-    named = dict.fromkeys(
-        s.nic.dispatch.policy for s in scenarios if isinstance(s.nic.dispatch, PolicyDispatch)
-    )
-    problems = [f"nic.dispatch.policy: {none_of(name, sorted(known))}" for name in named if name not in known]
-    captures = dict.fromkeys(s.traffic.file for s in scenarios if isinstance(s.traffic, CaptureFile))
+    named = dict.fromkeys(named for s in scenarios if (named := policy_named(s)) is not None)
+    problems = [f"{field}: {none_of(name, sorted(known))}" for field, name in named if name not in known]
     problems += [
-        f"traffic.file: there is no file {file}; check the path"
-        for file in captures
+        f"{field}: there is no file {file}; check the path"
+        for field, file in dict.fromkeys(named for s in scenarios for named in files_of(s))
         if not Path(file).is_file()
     ]
     refuse(*problems)
+    for scenario in scenarios:
+        if isinstance(scenario, ConnectionScenario):
+            prepare(scenario)
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
@@ -144,7 +146,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{first} (and in {len(others)} more points: column note)" if others else first
 
 
-def _write(result: SweepResult, scenarios: Sequence[Scenario]) -> None:
+def _write(result: SweepResult, scenarios: Sequence[AnyScenario]) -> None:
     """Write the folder of a sweep."""
     sweep, folder = result.sweep, Folder(result.folder)
     for name, made in ((sweep.name, result.table), ("summary", result.summary)):

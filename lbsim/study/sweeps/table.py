@@ -21,15 +21,12 @@ from numpy.typing import NDArray
 
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval, quantile_interval
-from lbsim.metrics.quantities import BY_NAME, QUANTITIES
-from lbsim.metrics.result import Result
-from lbsim.scenario import Scenario
+from lbsim.metrics.quantities import BY_NAME, quantities_of
+from lbsim.metrics import AnyResult, Result
+from lbsim.scenario import AnyScenario
 from lbsim.scenario.errors import show
 from lbsim.study.sweeps.labels import Label, as_text, none_of
 from lbsim.units import SECOND, US
-
-WHOLE = ("packets",)
-"""Quantities that are counts; so are those of the control plane (ticks, moves)."""
 
 NOT_MEASURED = ("replication", "seed", "warmup_s", "status", "note")
 
@@ -62,14 +59,14 @@ class Measured(NamedTuple):
 
     values: dict[str, float]  # quantities and the counts of the control plane, by column
     notes: tuple[str, ...]  # what the run says of itself, e.g. that it is too short
-    latency: Latency
+    latency: Latency | None = None  # of packets
 
 
 class Row(NamedTuple):
     """A point of the table: one replication of a configuration."""
 
     labels: Mapping[str, Label | None]
-    scenario: Scenario
+    scenario: AnyScenario
     measured: Measured | None = None
     problem: str = ""  # why there is no result, or none that could be stored
 
@@ -96,10 +93,12 @@ def name_of(labels: Mapping[str, Label | None], replication: int | None = None) 
     return ", ".join(parts) or "the base"
 
 
-def measure(result: Result) -> Measured:
+def measure(result: AnyResult) -> Measured:
     """Return what the tables tell of a result."""
-    values = {quantity.name: quantity.of(result) for quantity in QUANTITIES}
-    return Measured(values | result.control, result.notices, Latency.of(result.latency))
+    values = {quantity.name: quantity.of(result) for quantity in quantities_of(result.scenario)}
+    if isinstance(result, Result):
+        return Measured(values | result.control, result.notices, Latency.of(result.latency))
+    return Measured(values, result.notices)
 
 
 def tidy_table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -122,7 +121,7 @@ def tidy_table(rows: Sequence[Row]) -> pd.DataFrame:
     )
     for name in names:
         values = [row.measured.values.get(name) if row.measured else None for row in rows]
-        whole = name in WHOLE or name not in BY_NAME
+        whole = name not in BY_NAME or BY_NAME[name].whole
         table[name] = pd.array(values, dtype="Int64") if whole else np.array(values, dtype=float)
     return table
 
@@ -189,7 +188,8 @@ def differences(
 def _quantities(rows: Sequence[Row]) -> list[str]:
     """Return the columns of numbers: the quantities, then whatever control planes counted."""
     counted = (name for row in rows if row.measured for name in row.measured.values)
-    return list(dict.fromkeys([*BY_NAME, *counted]))
+    of_grain = [quantity.name for row in rows[:1] for quantity in quantities_of(row.scenario)]
+    return list(dict.fromkeys([*of_grain, *counted]))
 
 
 def _configurations(rows: Sequence[Row]) -> Iterator[tuple[Mapping[str, Label | None], list[Measured]]]:
@@ -206,7 +206,7 @@ def _estimates(
     names: Sequence[str], measured: Sequence[Measured], level: float
 ) -> Iterator[tuple[str, float]]:
     """Yield (column, number) of every quantity's estimate and bounds."""
-    histograms = [m.latency.histogram() for m in measured]
+    histograms = [m.latency.histogram() for m in measured if m.latency]
     for name in names:
         values = np.array([m.values.get(name, math.nan) for m in measured], dtype=float)
         q = BY_NAME[name].q if name in BY_NAME else None

@@ -1,0 +1,92 @@
+"""Results as columns of one row, and back: whole numbers stay whole, nothing is rounded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import numpy as np
+
+from lbsim.metrics import AnyResult, Result
+from lbsim.metrics.connections import Breaks, ConnectionResult, ConnectionSamples, Counters
+from lbsim.metrics.histogram import BINS, Histogram
+from lbsim.metrics.result import Samples
+from lbsim.scenario import AnyScenario, Scenario, canonical
+
+Row = dict[str, Any]
+"""Numbers, text, and int64 arrays of one dimension, by column."""
+
+SCALARS: Final = ("span", "offered", "offered_bytes", "delivered", "delivered_bytes", "end")
+PER_CORE: Final = ("processed", "busy", "dropped")
+OF_CONNECTIONS: Final = (
+    *("span", "imbalance_sum", "imbalance_max", "imbalance_count", "peak", "peak_protected"),
+    *("load", "placed", "memory_bytes"),
+)
+
+
+def row_of(result: AnyResult) -> Row:
+    """Return a result as columns, without its packet log."""
+    head = {"scenario": canonical(result.scenario), "engine": result.engine}
+    parts = _packets(result) if isinstance(result, Result) else _connections(result)
+    row = {**head, **parts, "notices": json.dumps(result.notices)}
+    if result.samples is not None:
+        row |= {f"sampled_{name}": part.ravel() for name, part in result.samples._asdict().items()}
+    return row
+
+
+def from_row(row: Row, scenario: AnyScenario) -> AnyResult:
+    """Return the result that `row_of` turned into a row."""
+    head = {"scenario": scenario, "engine": row["engine"], "notices": tuple(json.loads(row["notices"]))}
+    if not isinstance(scenario, Scenario):
+        return ConnectionResult(
+            **head,
+            **{name: row[name] for name in OF_CONNECTIONS},
+            whole=Counters(**_named(row, "whole_")),
+            cohort=Counters(**_named(row, "cohort_")),
+            breaks=Breaks(**_named(row, "breaks_")),
+            samples=ConnectionSamples(**_named(row, "sampled_")) if "sampled_time" in row else None,
+        )
+    counts = np.zeros(BINS, np.int64)
+    counts[row["latency_bins"]] = row["latency_counts"]
+    samples = None
+    if "sampled_time" in row:
+        cores = len(row["processed"])
+        parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:]}
+        samples = Samples(row["sampled_time"], **parts)
+    return Result(
+        **head,
+        **{name: row[name] for name in (*SCALARS, *PER_CORE)},
+        drops=json.loads(row["drops"]),
+        control=json.loads(row["control"]),
+        latency=Histogram(counts, int(row["latency_total"]), row["latency_low"], row["latency_high"]),
+        samples=samples,
+    )
+
+
+def _packets(result: Result) -> Row:
+    used = np.flatnonzero(result.latency.counts)
+    return {
+        **{name: getattr(result, name) for name in SCALARS},
+        "drops": json.dumps(result.drops),
+        "control": json.dumps(result.control),
+        "latency_total": str(result.latency.total),  # may exceed an int64
+        "latency_low": result.latency.low,
+        "latency_high": result.latency.high,
+        "latency_bins": used,
+        "latency_counts": result.latency.counts[used],
+        **{name: getattr(result, name) for name in PER_CORE},
+    }
+
+
+def _connections(result: ConnectionResult) -> Row:
+    return {
+        **{name: getattr(result, name) for name in OF_CONNECTIONS},
+        **{f"whole_{name}": value for name, value in result.whole._asdict().items()},
+        **{f"cohort_{name}": value for name, value in result.cohort._asdict().items()},
+        **{f"breaks_{name}": value for name, value in result.breaks._asdict().items()},
+    }
+
+
+def _named(row: Row, prefix: str) -> Row:
+    """Return the columns of a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
