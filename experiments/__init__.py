@@ -32,6 +32,6 @@ ALL: tuple[Study, ...] = (
     cheetah_sim_dip.STUDY,
     cheetah_sim_moving_buckets.STUDY,
     cheetah_sim_beamer.STUDY,
-    cheetah_pcc.STUDY,
     cheetah_tradeoff.STUDY,
+    cheetah_pcc.STUDY,
 )

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from experiments import cheetah_sim as cheetah
 from experiments.cheetah_sim import AS_PUBLISHED, INTENDED
-from lbsim.engine.section2.dip import Churn, Rule, dip
+from lbsim.engine.section2.dip import Churn, dip
+from lbsim.engine.section2.groups import Rule
 from lbsim.study import Claim, Panel, Study
 
 NAME = "cheetah-sim-dip"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lbsim.engine.section2.dip import Churn, Rule, dip
+from lbsim.engine.section2.dip import Churn, dip
 from lbsim.engine.section2.dynamic_beamer import Beamer, dynamic_beamer
+from lbsim.engine.section2.groups import Rule
 from lbsim.engine.section2.imbalance import Cluster, imbalance
 from lbsim.study import Claim, Study
 

@@ -22,7 +22,7 @@ from lbsim.scenario import (
     Updates,
     Work,
 )
-from lbsim.study import Claim, Panel, Point, Study, Tables, Target
+from lbsim.study import Panel, Point, Study
 from lbsim.units import SECOND
 
 NAME: Final = "cheetah-tradeoff"
@@ -126,24 +126,13 @@ def measure(result: ConnectionResult) -> dict[str, float]:
     return {name: BY_NAME[name].of(result) for name in COLUMNS}
 
 
-def broken(tables: Tables, families: tuple[str, ...]) -> float:
-    """Return the connections that some families broke in all runs together."""
-    rows = tables[NAME]
-    return float(rows[rows["family"].isin(families)]["broken"].sum())
-
-
-NONE_BROKEN: Final = Target(
-    "LB-TRADE-1", "Cheetah", NAME, "connections broken with a cookie or its table, any policy",
-    0.0, 0.0, 0.0, "connections", "by construction (Cheetah, NSDI 2020)",
-)  # fmt: skip
-
 STUDY = Study(
     name=NAME,
     title="Broken connections, imbalance and memory of every way to balance, 468 servers under updates",
     base=BASE,
     points=points,
     measure=measure,
-    claims=(Claim("LB-TRADE-1", lambda t: broken(t, (COOKIE, CONNTABLE)), target=NONE_BROKEN),),
+    claims=(),  # CH-PCC-01 of cheetah-pcc reads this table, too
     panels=(
         Panel(
             x="excess_load_mean_pct",

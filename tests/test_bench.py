@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lbsim.bench import fed, memory, points
+from lbsim.bench import fed, memory, points, section2
 from lbsim.bench.peers import PEERS, Outcome, Server
 from lbsim.bench.rounds import Engine, Plan, race
 from lbsim.bench.server import SCENARIO, run_lbsim, the_server
@@ -18,7 +18,7 @@ from lbsim.cli.app import app
 from lbsim.engine.run import run
 from lbsim.scenario import override
 
-KEYS = {"case", "engine", "units_per_s", "ratio", "packets", "mean_us", "agrees", "peak_mb"}
+KEYS = {"case", "engine", "unit", "units_per_s", "ratio", "units", "mean_us", "agrees", "peak_mb"}
 EVEN = Server(core_of=[flow % 8 for flow in range(4096)], load=0.5)
 
 
@@ -93,12 +93,40 @@ def test_engines_take_turns_and_medians_are_compared(monkeypatch: pytest.MonkeyP
     )
     first, second, absent = race("a case", engines, Plan(3, 1.0, ()), lambda text: None)
     assert turns == [(name, seed) for seed in (1, 2, 3) for name in slowness]
+    assert (first["unit"], first["units"]) == ("packets", 2000)
     assert first["units_per_s"] == pytest.approx(1000 / 1.1)
     assert first["ratio"] == 1
     assert second["ratio"] == pytest.approx(10 / 1.1)
     assert second["mean_us"] == 2
     assert (absent["units_per_s"], absent["ratio"]) == (None, None)
     assert all(row.keys() == KEYS and row["case"] == "a case" for row in (first, second, absent))
+
+
+def test_latency_is_that_of_packets_alone() -> None:
+    engine = Engine("e", lambda units, seed: Outcome(units, 1.0, 1, 0), most=50, least=50)
+    rows = [race("a case", [engine], Plan(1, 1.0, ()), str, unit) for unit in ("packets", "connections")]
+    assert [(row["unit"], row["mean_us"]) for (row,) in rows] == [("packets", 1.0), ("connections", None)]
+
+
+def test_an_engine_gets_no_less_than_makes_sense() -> None:
+    given: list[int] = []
+
+    def run(units: int, seed: int) -> Outcome:
+        given.append(units)
+        return Outcome(units, 1.0, 1, 0)
+
+    race("a case", [Engine("e", run, most=90, least=70)], Plan(2, 0.0, ()), str)
+    assert given == [70] * 4
+
+
+@pytest.mark.parametrize("case", section2.CASES)
+def test_section_2_counts_the_same_in_plain_python(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    monkeypatch.setattr(section2, "CONNECTIONS", 2500)
+    connections = round(2500 / section2.CONNECTION_S * section2.SETTLED_S)
+    ours, theirs = section2.lbsim(case, connections, 5), section2.python(case, connections, 5)
+    assert ours == theirs
+    assert ours.packets == pytest.approx(connections, rel=0.1)
+    assert ours != section2.lbsim(case, connections, 6)
 
 
 @pytest.mark.slow
@@ -114,6 +142,8 @@ def test_memory_is_that_of_a_fresh_process() -> None:
 def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lbsim.bench.rounds.QUICK", Plan(1, 0.01, (10_000,)))
     monkeypatch.setattr("lbsim.bench.fed.LONGEST", fed.CHUNK)
+    monkeypatch.setattr(section2, "LEAST", section2.LEAST // 4)
+    monkeypatch.setattr(section2, "CONNECTIONS", section2.CONNECTIONS // 4)
     answer = CliRunner().invoke(app, ["bench", "--quick", "--json"])
     assert answer.exit_code == 0, answer.output
     rows = json.loads(answer.stdout)
@@ -125,13 +155,17 @@ def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
         *(peer.name for peer in PEERS),
     ]
     assert [e for c, e in names if c == "trace-fed rss++"] == ["lbsim compiled", "simpy process per packet"]
+    for case in section2.CASES:
+        raced = [e for c, e in names if c == section2.MEASURED.format(case)]
+        assert raced == ["lbsim compiled", "plain Python, dict and heap"]
     assert [e for c, e in names if c == "sweep of two points"] == list(points.WAYS)
     assert [e for c, e in names if c == "memory"] == ["lbsim compiled, 1e4 packets"]
     assert all(row["agrees"] for row in rows if row["ratio"] is not None)
 
 
 def test_disagreement_is_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = dict.fromkeys(KEYS) | {"case": "x", "engine": "e", "units_per_s": 5.0, "ratio": 1.0, "mean_us": 1.0}
+    row = dict.fromkeys(KEYS) | {"case": "x", "engine": "e", "unit": "packets"}
+    row |= {"units_per_s": 5.0, "ratio": 1.0, "mean_us": 1.0}
     for agrees, code, word in ((True, 0, "yes"), (False, 1, "NO")):
         monkeypatch.setattr("lbsim.cli.bench.bench", lambda quick, agrees=agrees: [row | {"agrees": agrees}])
         answer = CliRunner().invoke(app, ["bench"])

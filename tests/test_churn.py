@@ -353,7 +353,8 @@ def test_weights_adapt_in_both_engines() -> None:
     assert seen(compiled) == seen(reference)
     fixed = run_connections(scenario(policy="weighted_round_robin", servers=s.servers), "compiled")
     assert fixed.placed[1] == pytest.approx(4 * fixed.placed[0], rel=0.1)
-    assert compiled.imbalance_pct < fixed.imbalance_pct
+    adapted = run_connections(s.model_copy(update={"churn": None}), "compiled")
+    assert adapted.placed[1] < 2 * adapted.placed[0]  # the weights of the start are soon forgotten
 
 
 def test_churn_does_not_depend_on_the_policy() -> None:

@@ -95,9 +95,7 @@ def test_a_point_is_named_by_what_its_policy_declares(scenario: ConnectionScenar
 def test_a_sweep_over_policies(scenario: ConnectionScenario, tmp_path: Any) -> None:
     grid = {"balancer.policy": ["hashed", "maglev"]}
     sweep = lbsim.Sweep(name="policies", base=scenario, grid=grid, replications=2)
-    done = lbsim.run_sweep(
-        sweep, results=tmp_path, execution=lbsim.Execution("inline"), progress=False
-    )
+    done = lbsim.run_sweep(sweep, results=tmp_path, execution=lbsim.Execution("inline"), progress=False)
     assert list(done.table.columns[1:]) == [
         *("replication", "seed", "warmup_s"),
         *(quantity.name for quantity in CONNECTIONS),
@@ -109,7 +107,9 @@ def test_a_sweep_over_policies(scenario: ConnectionScenario, tmp_path: Any) -> N
     assert load_sweep(dump_sweep(sweep)) == sweep
 
 
-def test_a_pilot_finds_how_long_connections_take_to_gather(scenario: ConnectionScenario, tmp_path: Any) -> None:
+def test_a_pilot_finds_how_long_connections_take_to_gather(
+    scenario: ConnectionScenario, tmp_path: Any
+) -> None:
     still = lbsim.override(scenario, {"churn": None, "duration": 30 * SECOND, "measure.interval": 50 * MS})
     sweep = lbsim.Sweep(name="pilot", base=still, warmup="mser5")
     done = lbsim.run_sweep(sweep, results=tmp_path, execution=lbsim.Execution("inline"), progress=False)
@@ -119,7 +119,10 @@ def test_a_pilot_finds_how_long_connections_take_to_gather(scenario: ConnectionS
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"until": {"quantity": "latency_p99_us"}}, 'until.quantity: "latency_p99_us" is none of connections'),
+        (
+            {"until": {"quantity": "latency_p99_us"}},
+            'until.quantity: "latency_p99_us" is none of connections',
+        ),
         ({"figure": {"x": "servers.active", "y": "drop_pct"}}, 'figure.y: "drop_pct" is none of connections'),
     ],
 )
@@ -155,7 +158,9 @@ def test_the_command_line_runs_and_compares_them(tmp_path: Any) -> None:
     one = CliRunner().invoke(app, ["run", str(file), "--json"])
     assert one.exit_code == 0, one.output
     assert json.loads(one.stdout)["broken"] > 0
-    two = CliRunner().invoke(app, ["run", str(file), "--against", "cookie,round_robin+cookie", "--replications", "2"])
+    two = CliRunner().invoke(
+        app, ["run", str(file), "--against", "cookie,round_robin+cookie", "--replications", "2"]
+    )
     assert two.exit_code == 0, two.output
     for text in ("hashed+cookie", "round_robin+cookie", "above the mean", "all 11 hold", "8 of 10 servers"):
         assert text in two.stdout

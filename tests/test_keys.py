@@ -396,9 +396,7 @@ def test_a_key_follows_the_policy(registered):
 
 def test_a_policy_whose_meaning_cannot_be_told_is_refused(registered):
     scenario = registered(written("def choose(view, unit): return lock", lock=threading.Lock()))
-    with pytest.raises(
-        ValueError, match=r"policy 'mine'.*a lock, whose content cannot be told"
-    ):
+    with pytest.raises(ValueError, match=r"policy 'mine'.*a lock, whose content cannot be told"):
         point_key(scenario)
     endless = []
     endless.append(endless)

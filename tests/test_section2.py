@@ -1,5 +1,7 @@
 """Cheetah's Section 2: the kernels against the authors' digits, and against plain Python."""
 
+from heapq import heappop, heappush
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,12 +9,14 @@ from hypothesis import strategies as st
 
 from lbsim.balancer.hashing.texts import md5_padded
 from lbsim.engine.section2 import plain
+from lbsim.engine.section2.block import BLOCK, NONE, block, next_arrivals
 from lbsim.engine.section2.dip import RULES, Churn, dip
 from lbsim.engine.section2.dynamic_beamer import Beamer, dynamic_beamer
-from lbsim.engine.section2.events import down_times, durations
-from lbsim.engine.section2.imbalance import PLACEMENTS, Cluster, Meter, imbalance
+from lbsim.engine.section2.events import departures, down_times, durations
+from lbsim.engine.section2.imbalance import PLACEMENTS, SLOT, Cluster, Meter, imbalance
 from lbsim.engine.section2.keys import HASHINGS, key_blocks
 from lbsim.engine.section2.levels import HIGHEST, LOWEST, change, highest, join, levels, lowest, withdraw
+from lbsim.workload.cpython import stream
 
 SEEDS = st.integers(0, 2**32)
 
@@ -124,6 +128,25 @@ def test_dynamic_beamer_equals_plain_python(
 
 
 # --- pieces -----------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(seed=SEEDS, rate=st.floats(1, 500), in_order=st.booleans())
+def test_a_block_lists_the_departures_before_each_arrival(seed, rate, in_order):
+    law, numbers, ahead, start, waiting = durations(), stream(seed), block(), 0.0, []
+    queues, _, slots = departures(law, rate, SLOT)
+    for _ in range(4):
+        start = next_arrivals(ahead, numbers, np.array(law.cdf), rate, queues, slots, start, in_order)
+        for i in range(BLOCK):
+            seen, slot = [], ahead.leaving[i]
+            while slot != NONE:
+                seen.append(slots[slot]["time"])
+                slot = slots[slot]["next"]
+            due = []
+            while waiting and waiting[0] <= ahead.time[i]:
+                due.append(heappop(waiting))
+            assert (seen if in_order else sorted(seen)) == due
+            heappush(waiting, slots[ahead.slot[i]]["time"])
 
 
 @given(st.integers(1, 200), st.lists(st.tuples(st.integers(0, 199), st.integers(-3, 3)), max_size=60))

@@ -31,6 +31,7 @@ from lbsim.balancer.consistency import (
 from lbsim.balancer.policies import Builder, Policy, Unit, View, slots_of
 from lbsim.balancer.pool import Pool
 from lbsim.balancer.tables import silkroad
+from lbsim.balancer.tournament import no_order
 from lbsim.balancer.weighted import awrr_weights
 from lbsim.scenario.consistency import Adapt, AnyConsistency
 
@@ -210,9 +211,19 @@ class Balancer:
     def _looks_up_by_modulo(self) -> bool:
         """Return whether the policy takes its table's entry at hash modulo size, by a sample of hashes."""
         active, _, weight, table, _ = self.front
-        n, none = len(active), np.empty(0, np.int64)
+        n = len(active)
         view = View(
-            n, 0, np.zeros(n, np.int64), self.state, self.seed, 0, weight, table, none, active, self.choices
+            n,
+            0,
+            np.zeros(n, np.int64),
+            self.state,
+            self.seed,
+            0,
+            weight,
+            table,
+            no_order(),
+            active,
+            self.choices,
         )
         hashes = [rng.coin(0, k, 0) & 0xFFFFFFFF for k in range(64)]
         return all(self.policy.choose(view, Unit(0, 0, h, 0)) == table[h % len(table)] for h in hashes)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbsim import rng
+from lbsim.balancer.tournament import Order, no_order
 from lbsim.jit import kernel, transient
 
 Int64s = NDArray[np.int64]
@@ -37,7 +38,7 @@ class View(NamedTuple):
     total: int  # units at all targets together
     weight: Float64s  # [n], 1 on average; ones for cores
     table: Int64s  # target by slot, as the policy's builder made it; empty where it declares none
-    order: Int64s  # a tournament by the declared rank, winner in order[1]; empty where none is kept
+    order: Order  # a tournament by the declared rank, see `tournament`; empty where none is kept
     active: Int64s  # [n] number of the server at each position; 0 .. n-1 for cores
     choices: int  # d of JSQ(d)
 
@@ -69,8 +70,8 @@ class Policy:
 def view_of_cores(now: int, queue: Int64s, state: Int64s, seed: int, table: Int64s) -> View:
     """Return what a policy sees that picks a core: cores weigh the same, and none comes or goes."""
     n = len(queue)
-    none, cores = np.empty(0, np.int64), np.arange(n, dtype=np.int64)
-    return View(n, now, queue, state, seed, int(queue.sum()), np.ones(n), table, none, cores, 2)
+    cores = np.arange(n, dtype=np.int64)
+    return View(n, now, queue, state, seed, int(queue.sum()), np.ones(n), table, no_order(), cores, 2)
 
 
 _REGISTRY: dict[str, Policy] = {}
@@ -178,7 +179,7 @@ def first(view: View, rank: Rank) -> int:
     The policy must declare the same `rank`.
     """
     if len(view.order) > 0:
-        return view.order[1]  # type: ignore[no-any-return]
+        return view.order[1].winner  # type: ignore[no-any-return]
     best, least = 0, rank(view.queue[0], view.weight[0])
     for k in range(1, view.n):
         value = rank(view.queue[k], view.weight[k])

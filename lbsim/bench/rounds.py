@@ -15,7 +15,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
-from lbsim.bench import fed, memory, points, section2
+from lbsim.bench import connections, fed, memory, points, section2
 from lbsim.bench.peers import PEERS, Outcome, Peer
 from lbsim.bench.server import run_lbsim, the_server
 from lbsim.workload.packets import Packets
@@ -61,7 +61,7 @@ def bench(quick: bool = False, say: Say = lambda _: None) -> list[Row]:
     row's own. Both are None for a peer that is not installed.
     """
     plan = QUICK if quick else FULL
-    cases = (rss_8_cores, trace_fed, cheetah_section_2, sweep, memory_rows)
+    cases = (rss_8_cores, trace_fed, cheetah_section_2, policies_of_balancers, clusters, sweep, memory_rows)
     return [row for case in cases for row in case(plan, say)]
 
 
@@ -105,12 +105,29 @@ def cheetah_section_2(plan: Plan, say: Say) -> list[Row]:
     ways = {"lbsim compiled": section2.lbsim, "plain Python, dict and heap": section2.python}
     for case in section2.CASES:
         seen = {way(case, section2.LEAST, 1) for way in ways.values()}
-        engines = [
-            Engine(name, partial(way, case), least=section2.LEAST) for name, way in ways.items()
-        ]
+        engines = [Engine(name, partial(way, case), least=section2.LEAST) for name, way in ways.items()]
         raced = race(section2.MEASURED.format(case), engines, plan, say, unit="connections")
         rows += [{**row, "agrees": len(seen) == 1} for row in raced]
     return rows
+
+
+def policies_of_balancers(plan: Plan, say: Say) -> list[Row]:
+    """Race the policies of a balancer: 468 servers, 70,000 connections under way."""
+    short = plan._replace(rounds=min(3, plan.rounds))
+    least = 4 * connections.LIVE
+    engines = [Engine(way, partial(connections.by_way, way), least=least) for way in connections.WAYS]
+    return race("a balancer of 468 servers", engines, short, say, unit="events")
+
+
+def clusters(plan: Plan, say: Say) -> list[Row]:
+    """Race a balancer's least loaded server on clusters of growing size, ten events a connection at least."""
+    sizes = connections.CLUSTERS[: None if plan.memory == FULL.memory else -1]
+    engines = [
+        Engine(f"{servers:,} servers, {servers * connections.PER_SERVER:,} connections",
+               partial(connections.by_size, servers), least=10 * servers * connections.PER_SERVER)
+        for servers in sizes
+    ]  # fmt: skip
+    return race("a growing cluster", engines, plan._replace(rounds=2), say, unit="events")
 
 
 def sweep(plan: Plan, say: Say) -> list[Row]:

@@ -15,11 +15,11 @@ from lbsim.engine.section2.events import durations
 from lbsim.engine.section2.imbalance import PLACEMENTS, Cluster, Placement, imbalance
 
 CONNECTIONS: Final = 10_000
-"""Under way on average; 468 servers."""
+"""Under way on average, at 468 servers: the fewest that were published."""
 
 CONNECTION_S: Final = durations().mean
 SETTLED_S: Final = 400.0
-"""The least that is simulated: the load must be steady for imbalance to be measured."""
+"""The least that is simulated: imbalance is measured from 90% of the mean load on, after some 200 s."""
 
 LEAST: Final = math.ceil(CONNECTIONS / CONNECTION_S * SETTLED_S)
 """Connections of the shortest run."""

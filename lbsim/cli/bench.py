@@ -33,7 +33,10 @@ def bench_command(quick: bool, as_json: bool) -> int:
             out.print(case, style="bold")
             out.print(_memory(lines) if case == "memory" else _race(lines, out.options.ascii_only))
             out.print()
-        out.print("agrees: mean within 4 standard errors of the formula; others: to the last ps or connection", style="dim")
+        out.print(
+            "agrees: mean within 4 standard errors of the formula; others: to the last ps or connection",
+            style="dim",
+        )
     return CLAIM_FAILED if any(row["agrees"] is False for row in rows) else 0
 
 

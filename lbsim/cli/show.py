@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
 from lbsim.metrics import AnyResult, Result
+from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
 from lbsim.metrics.quantities import Quantity, core_load, quantities_of
 from lbsim.units import short
 

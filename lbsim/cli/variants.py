@@ -78,7 +78,7 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
 
 
 def label_of(scenario: AnyScenario) -> str:
-    """Return what tells a scenario from its variants: how it dispatches, "policy+consistency" of a balancer."""
+    """Return what tells a scenario from its variants: its dispatch, or "policy+scheme" of a balancer."""
     if not isinstance(scenario, Scenario):
         return f"{scenario.balancer.policy}+{scenario.balancer.consistency.kind}"
     dispatch = scenario.nic.dispatch
@@ -170,7 +170,12 @@ def _tuned(variants: Mapping[str, AnyScenario], changes: Mapping[str, str]) -> d
 def _long_enough(variants: Mapping[str, AnyScenario]) -> dict[str, AnyScenario]:
     """Play a short capture over and over, and measure once the controllers have settled."""
     first = next(iter(variants.values()))
-    if not isinstance(first, Scenario) or first.duration is not None or not isinstance(first.traffic, CaptureFile) or first.traffic.loops != 1:
+    if (
+        not isinstance(first, Scenario)
+        or first.duration is not None
+        or not isinstance(first.traffic, CaptureFile)
+        or first.traffic.loops != 1
+    ):
         return dict(variants)
     once = open_source(first).end
     loops = -(-REPLAY_LENGTH // once)

@@ -18,8 +18,8 @@ from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Clock, Int64s, Plane
 from lbsim.engine.reference import ReferencePlane
 from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
-from lbsim.metrics.adequacy import too_short
 from lbsim.metrics import AnyResult, ConnectionResult
+from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.result import Result, Samples
 from lbsim.nic import round_robin_table
 from lbsim.rng import coin, stream
@@ -47,9 +47,9 @@ def run(
 def run(scenario: AnyScenario, engine: Engine = "auto", progress: Progress | None = None) -> AnyResult:
     """Simulate a scenario and return its result.
 
-    `engine="compiled"` runs Numba kernels, `"reference"` a SimPy process per packet or connection; both give
-    equal bits. `"auto"` takes the compiled one and falls back, with a notice, where a policy does not compile.
-    Raises ScenarioError for what cannot be simulated, before the first packet.
+    `engine="compiled"` runs Numba kernels, `"reference"` a SimPy process per packet or connection; both
+    give equal bits. `"auto"` takes the compiled one and falls back, with a notice, where a policy does not
+    compile. Raises ScenarioError for what cannot be simulated, before the first packet.
     """
     if isinstance(scenario, ConnectionScenario):
         return run_connections(scenario, engine, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from lbsim.metrics.connections import ConnectionResult
 from lbsim.metrics.result import Result
 from lbsim.metrics.warmup import mser5
 from lbsim.units import format_time
@@ -18,13 +19,14 @@ BEYOND = 100
 _MATTERS = 0.05  # share of the mean occupancy; MSER-5 often cuts a little more for no other reason than noise
 
 
-def too_short(result: Result, quantiles: Sequence[float] = QUANTILES) -> tuple[str, ...]:
+def too_short(result: Result | ConnectionResult, quantiles: Sequence[float] = QUANTILES) -> tuple[str, ...]:
     """Return a sentence for each thing that the run is too short to say; empty where nothing was found.
 
-    Two things are looked at. Each of `quantiles` needs `BEYOND` delivered packets beyond it. And where the
-    run kept a series of at least 50 samples, MSER-5 must not find a start-up in the number of packets in the
-    rings after the warm-up: a cut counts where it changes their mean by more than 5 %, as a warm-up that is
-    too short, or, past the middle of the series, as a run that is too short.
+    Two things are looked at. Each of `quantiles` needs `BEYOND` delivered packets beyond it (of a run of
+    packets). And where the run kept a series of at least 50 samples, MSER-5 must not find a start-up in the
+    number of packets in the rings, or of connections under way, after the warm-up: a cut counts where it
+    changes their mean by more than 5 %, as a warm-up that is too short, or, past the middle of the series, as
+    a run that is too short.
 
     What is not found may still be there: near saturation latencies come in long bursts, and 100 packets
     beyond a quantile may be a few bursts only (`quantile_interval` tells what that costs); only replications
@@ -34,7 +36,8 @@ def too_short(result: Result, quantiles: Sequence[float] = QUANTILES) -> tuple[s
 
     Raises ValueError for a quantile outside 0 <= q < 1.
     """
-    return (*_tail(result, quantiles), *_start(result))
+    tail = _tail(result, quantiles) if isinstance(result, Result) else ()
+    return (*tail, *_start(result))
 
 
 def _tail(result: Result, quantiles: Sequence[float]) -> Iterator[str]:
@@ -52,12 +55,14 @@ def _tail(result: Result, quantiles: Sequence[float]) -> Iterator[str]:
         yield f"of {n} packets only {listed}: fewer than {BEYOND} say little; lengthen the run {longer}-fold"
 
 
-def _start(result: Result) -> Iterator[str]:
-    if result.samples is None:
+def _start(result: Result | ConnectionResult) -> Iterator[str]:
+    if result.samples is None or result.backlog is None:
         return
+    packets = isinstance(result, Result)
+    what = "packets in the rings" if packets else "connections under way"
     warmup = result.scenario.warmup
     kept = result.samples.time >= warmup
-    time, waiting = result.samples.time[kept], result.samples.occupancy[kept].sum(axis=1)
+    time, waiting = result.samples.time[kept], result.backlog[kept]
     cut = mser5(waiting)
     if not cut.index:
         return
@@ -65,16 +70,17 @@ def _start(result: Result) -> Iterator[str]:
     if abs(whole - rest) <= _MATTERS * whole:
         return
     until = format_time(int(time[cut.index]))
-    change = f"leaving out all before {until} changes the mean number of packets in the rings"
-    change += f" from {_packets(whole)} to {_packets(rest)}"
+    change = f"leaving out all before {until} changes the mean number of {what}"
+    change += f" from {_units(whole)} to {_units(rest)}"
     if cut.settled:
         yield f'the warm-up of {format_time(warmup)} is short: {change}; set warmup = "{until}"'
     else:
-        more = "lengthen duration, or lower the load if it is more than the cores can do"
-        yield f"the rings still fill or drain: {change}, and that is past the middle of the run; {more}"
+        more = "lengthen duration" + ", or lower the load if it is more than the cores can do" * packets
+        fill = "the rings still fill or drain" if packets else "the connections under way are not settled"
+        yield f"{fill}: {change}, and that is past the middle of the run; {more}"
 
 
-def _packets(mean: float) -> str:
+def _units(mean: float) -> str:
     return f"{mean:.0f}" if mean >= 100 else f"{mean:.3g}"
 
 

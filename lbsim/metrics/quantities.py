@@ -102,8 +102,15 @@ CONNECTIONS: Final = (
     _connections("remapped_pct", "broken, remapped", "%", lambda r: _share(r, r.cohort.remapped), 100),
     _connections("lost_pct", "broken, server down", "%", lambda r: _share(r, r.cohort.lost), 100),
     _connections("refused_pct", "refused, table full", "%", lambda r: _share(r, r.cohort.refused), 100),
-    _connections("excess_load_mean_pct", "most loaded server, above the mean", "%", lambda r: r.imbalance_pct),
-    _connections("excess_load_max_pct", "the same, at most", "%", lambda r: (r.imbalance_max - 1) * 100 if r.imbalance_count else math.nan),
+    _connections(
+        "excess_load_mean_pct", "most loaded server, above the mean", "%", lambda r: r.imbalance_pct
+    ),
+    _connections(
+        "excess_load_max_pct",
+        "the same, at most",
+        "%",
+        lambda r: (r.imbalance_max - 1) * 100 if r.imbalance_count else math.nan,
+    ),
     _connections("live_peak", "under way, at most", "", lambda r: r.peak, whole=True),
     _connections("memory_kb", "balancer's memory", "kB", lambda r: r.memory_bytes, 1e-3),
 )

@@ -27,7 +27,6 @@ from lbsim.study.running.watch import Watch, silent
 from lbsim.study.running.worker import Run
 from lbsim.study.sweeps.labels import Label
 
-
 Measured = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """What is read off a result: the numbers of its row of the table, or of several rows, e.g. one a second."""
 
@@ -44,8 +43,8 @@ class Study:
     """Everything one figure needs, as data.
 
     `points(full)` gives the points of the full or the quick scale; `measure` turns a result into the numbers
-    of its row, or of its rows. A study without a base has points of any kind, and `compute`, a function of a module, makes
-    the row of one. `needs` names the studies whose tables the claims also read; they run first.
+    of its row, or of its rows. A study without a base has points of any kind, and `compute`, a function of a
+    module, makes the row of one. `needs` names the studies whose tables the claims also read; they run first.
     """
 
     name: str

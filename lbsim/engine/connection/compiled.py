@@ -14,7 +14,7 @@ from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from lbsim.balancer import consistency
 from lbsim.balancer.balancer import Balancer
 from lbsim.balancer.policies import View, fewest
-from lbsim.balancer.tournament import new_order
+from lbsim.balancer.tournament import new_order, no_order
 from lbsim.engine.compiled import PolicyError, compile_policy
 from lbsim.engine.connection import agenda, changes, kernels, state
 from lbsim.engine.connection.plane import Attempts, Breaks, Clients, Counters, Int64s, Tally, Urls
@@ -86,7 +86,7 @@ class CompiledPlane:
         count[state.ACTIVE], count[state.TOTAL] = len(queue), queue.sum()
         count[state.HIGHEST] = queue.max()
         ranked = balancer.policy.rank is not None
-        order = new_order(len(queue)) if ranked else np.empty(0, np.int64)
+        order = new_order(len(queue)) if ranked else no_order()
         self._view = View(
             len(queue), 0, queue, balancer.state, balancer.seed, 0, front.weight, front.table, order,
             front.active, balancer.choices,

@@ -17,6 +17,7 @@ import simpy
 from lbsim.balancer.balancer import Balancer
 from lbsim.balancer.consistency import ASK, JET, REFUSED, UNTRACKED, admit, note, reach, release
 from lbsim.balancer.policies import Unit, View
+from lbsim.balancer.tournament import no_order
 from lbsim.engine.connection.kernels import new_hash, notice
 from lbsim.engine.connection.plane import (
     BEGIN,
@@ -212,7 +213,7 @@ class ReferencePlane:
         queue = self.load[front.active]
         view = View(
             len(queue), self.env.now, queue, b.state, b.seed, int(queue.sum()),
-            front.weight, front.table, np.empty(0, np.int64), front.active, b.choices,
+            front.weight, front.table, no_order(), front.active, b.choices,
         )  # fmt: skip
         place = int(b.policy.choose(view, Unit(index, index, digest, 0)))
         if not 0 <= place < len(queue):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final, Literal
 
@@ -18,6 +19,7 @@ from lbsim.engine.connection.plane import END, Clients, Plane
 from lbsim.engine.connection.reference import ReferencePlane
 from lbsim.engine.connection.source import attempts_of, clients_of
 from lbsim.engine.plane import Clock
+from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.connections import ConnectionResult, ConnectionSamples
 from lbsim.rng import coin, stream
 from lbsim.scenario import ConnectionScenario, Open, ScenarioError, Schedule, SilkRoad
@@ -107,7 +109,7 @@ def _run(
     broken = [law for law, holds in result.laws().items() if not holds]
     if broken:
         raise AssertionError(f"a conservation law is broken, please report this: {'; '.join(broken)}")
-    return result
+    return replace(result, notices=result.notices + too_short(result)) if tally.cohort.begun else result
 
 
 def _balancer(s: ConnectionScenario, policy: Policy) -> Balancer:

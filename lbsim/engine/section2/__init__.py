@@ -7,7 +7,9 @@ from what the text of the paper describes, a switch has the intended behaviour b
     workload.cpython      the random numbers of CPython
     events, keys          arrivals, departures, and what a connection hashes to
     levels                who is the most and the least loaded
+    block                 a block of arrivals with who leaves before each, settled ahead
     imbalance             "imbalance": placement by round robin, hash, power of two, least loaded
+    groups                connections of a "dip" run that share their fate, and the rules that count them
     dip                   "DIP updates": connections broken by servers that go and come back
     dynamic_beamer        "moving buckets" and "broken connections" of a Beamer that rebalances
     plain                 the same in plain Python, the oracle

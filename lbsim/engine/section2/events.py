@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbsim.jit import lean
-from lbsim.workload.cpython import Stream, uniform
+from lbsim.workload.cpython import PAIRS, Stream, uniform
 from lbsim.workload.distributions import published
 
 Records = Any  # a structured array: Numba reads its fields as attributes, mypy cannot
@@ -84,12 +84,15 @@ class Departures(NamedTuple):
 
 
 def departures(durations: Law, rate: float, slot: np.dtype[Any]) -> Departures:
-    """Return empty queues with room for `rate` arrivals/s: the expected number + 12 standard deviations."""
+    """Return empty queues with room for `rate` arrivals/s: the expected number + 12 standard deviations.
+
+    Beside that there is room for a block of arrivals, which enter together.
+    """
     n = len(durations.values)
     queues = np.zeros(n, QUEUE)
     queues["lasts"], queues["cdf"] = durations.values, durations.cdf
     expected = rate * np.diff(durations.cdf, prepend=0.0) * queues["lasts"]
-    room = (expected + 12 * np.sqrt(expected) + 64).astype(np.int64)
+    room = (expected + 12 * np.sqrt(expected) + 64 + PAIRS).astype(np.int64)
     queues["end"] = np.cumsum(room)
     queues["base"] = queues["head"] = queues["tail"] = queues["end"] - room
     leaves = 1 << (n - 1).bit_length()
@@ -102,13 +105,25 @@ def departures(durations: Law, rate: float, slot: np.dtype[Any]) -> Departures:
 @lean
 def exponential(stream: Stream, rate: float) -> float:
     """Return CPython's `expovariate(rate)`."""
-    return -math.log(1.0 - uniform(stream)) / rate
+    return gap(uniform(stream), rate)
+
+
+@lean
+def gap(u: float, rate: float) -> float:
+    """Return the exponential value that CPython makes of the uniform number u."""
+    return -math.log(1.0 - u) / rate
 
 
 @lean
 def draw(stream: Stream, cdf: NDArray[np.float64]) -> int:
     """Return the position k of the value drawn from a law."""
-    u, k = uniform(stream), 0
+    return position(cdf, uniform(stream))
+
+
+@lean
+def position(cdf: NDArray[np.float64], u: float) -> int:
+    """Return the position k of the value of a law that the uniform number u stands for."""
+    k = 0
     for share in cdf:
         k += u >= share
     return k

@@ -13,25 +13,16 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lbsim.engine.section2.events import (
-    ROOT,
-    Records,
-    departures,
-    draw,
-    durations,
-    enter,
-    exponential,
-    leave,
-    refuse_below,
-)
+from lbsim.engine.section2.block import BLOCK, NONE, Block, Uint32s, block, next_arrivals
+from lbsim.engine.section2.events import Records, departures, durations, refuse_below
 from lbsim.engine.section2.keys import HASHINGS, Hashing, bucket, prefix, prefix_length
-from lbsim.engine.section2.levels import HIGHEST, LOWEST, Int64s, Levels, change, levels, lowest
+from lbsim.engine.section2.levels import LOWEST, Int64s, Levels, change, levels, lowest
 from lbsim.jit import lean
 from lbsim.workload.cpython import Stream, stream
 
 Placement = Literal["round-robin", "hash", "power-of-two", "least-loaded"]
 PLACEMENTS: Final = ("round-robin", "hash", "power-of-two", "least-loaded")
-SLOT: Final = np.dtype([("time", "f8"), ("server", "i8")])
+SLOT: Final = np.dtype([("time", "f8"), ("server", "u4"), ("next", "u4")])
 _ROUND_ROBIN, _HASH, _POWER_OF_TWO, _LEAST_LOADED = range(4)
 
 
@@ -77,13 +68,14 @@ def imbalance(placement: Placement, cluster: Cluster, seed: int = 1, meter: Mete
     refuse_below(2 if placement == "power-of-two" else 1, buckets=cluster.buckets)
     law = durations()
     rate = cluster.connections / law.mean
-    queues, tree, slots = departures(law, rate, SLOT)
+    queues, _, slots = departures(law, rate, SLOT)
     out = np.zeros(3)
     _run(
         PLACEMENTS.index(placement), HASHINGS.index(meter.hashing), meter.floor, meter.at_arrivals, seed,
         rate, cluster.end, WARM * cluster.connections / cluster.servers, stream(seed), np.array(law.cdf),
-        queues, tree, slots, np.arange(cluster.buckets) * cluster.servers // cluster.buckets,
-        np.zeros(cluster.servers, np.int64), levels(cluster.servers, len(slots)), np.zeros(2, np.int64), out,
+        queues, block(), slots, np.arange(cluster.buckets) * cluster.servers // cluster.buckets,
+        np.zeros((2, BLOCK), np.uint32), np.zeros(cluster.servers, np.int64),
+        np.zeros(len(slots) + 1, np.int64), levels(cluster.servers, len(slots)), np.zeros(2, np.int64), out,
     )  # fmt: skip
     if np.isnan(out[1]):
         raise ValueError(f"end = {cluster.end} s is too short: the load is not steady yet, try 300 s or more")
@@ -93,61 +85,103 @@ def imbalance(placement: Placement, cluster: Cluster, seed: int = 1, meter: Mete
 @lean
 def _run(
     placement: int, hashing: int, floor: bool, at_arrivals: bool, seed: int, rate: float, end: float,
-    warm: float, stream: Stream, cdf: NDArray[np.float64], queues: Records, tree: Records, slots: Records,
-    home: Int64s, load: Int64s, levels: Levels, loads: Int64s, out: NDArray[np.float64],
+    warm: float, stream: Stream, cdf: NDArray[np.float64], queues: Records, block: Block, slots: Records,
+    home: Int64s, choices: Uint32s, load: Int64s, crowd: Int64s, levels: Levels, loads: Int64s,
+    out: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Run until `end`; `home` is the server of every bucket, `loads` the lowest and highest load."""
-    servers, buckets = len(load), len(home)
-    now = last = 0.0
-    started, active, turn = 0, 0, 0
-    number, tens, state, length = 0, -1, np.uint64(0), 0
+    """Run until `end`; `home` is the server of every bucket, `crowd` the number of servers of every load.
+
+    The highest load that occurs is known from `crowd`; `levels` and `loads`, which know the lowest and who
+    has it, are kept for the placement that asks for it.
+    """
+    servers = len(load)
+    now = last = coming = 0.0
+    started, active, highest = 0, 0, 0
     measuring = False
     total, weight, largest = 0.0, 0.0, 0.0
-    while True:
-        while tree[ROOT].time <= min(now, end):
-            if measuring and not at_arrivals:
-                time = tree[ROOT].time
-                total += (time - last) * loads[HIGHEST] * servers / active
-                weight += time - last
-                last = time
-            server = slots[leave(queues, tree, slots)].server
-            change(levels, loads, server, load[server], -1)
-            load[server] -= 1
-            active -= 1
-        if now > end:
-            break
-        mean = math.floor(active / servers) if floor else active / servers
-        if mean > warm and not measuring:
-            measuring, last = True, now
-        if measuring:
-            ratio = loads[HIGHEST] / mean
-            step = 1.0 if at_arrivals else now - last
-            total += step * ratio
-            weight += step
-            largest = max(largest, ratio)
-            last = now
+    crowd[0] = servers
+    while now <= end:
+        coming = next_arrivals(block, stream, cdf, rate, queues, slots, coming, not at_arrivals)
         if placement == _ROUND_ROBIN:
-            server = turn
-            turn = turn + 1 if turn + 1 < servers else 0
-        elif placement == _LEAST_LOADED:
-            server = lowest(levels, loads[LOWEST])
-        else:
-            if number // 10 != tens:
-                tens = number // 10
-                state, length = prefix(tens), prefix_length(tens)
-            if placement == _HASH:
-                server = home[bucket(hashing, seed, state, length, number, -1, buckets)]
+            _take_turns(started, servers, choices)
+        elif placement != _LEAST_LOADED:
+            _hash(placement, hashing, seed, started, home, choices)
+        for i in range(BLOCK):
+            now = block.time[i]
+            slot = block.leaving[i]
+            while slot != NONE:
+                leaver = slots[slot]
+                if not at_arrivals:
+                    if leaver.time > end:
+                        break
+                    if measuring:
+                        total += (leaver.time - last) * highest * servers / active
+                        weight += leaver.time - last
+                        last = leaver.time
+                server = leaver.server
+                was = load[server]
+                if placement == _LEAST_LOADED:
+                    change(levels, loads, server, was, -1)
+                load[server] = was - 1
+                crowd[was] -= 1
+                crowd[was - 1] += 1
+                highest -= was == highest and crowd[was] == 0
+                active -= 1
+                slot = leaver.next
+            if now > end:
+                break
+            mean = math.floor(active / servers) if floor else active / servers
+            if mean > warm and not measuring:
+                measuring, last = True, now
+            if measuring:
+                ratio = highest / mean
+                step = 1.0 if at_arrivals else now - last
+                total += step * ratio
+                weight += step
+                largest = max(largest, ratio)
+                last = now
+            if placement == _LEAST_LOADED:
+                least = lowest(levels, loads[LOWEST])
+                change(levels, loads, least, load[least], 1)
+                server = np.uint32(least)
             else:
-                first = bucket(hashing, seed, state, length, number, 0, buckets)
-                second = bucket(hashing, seed, state, length, number, 1, buckets - 1)
-                server, other = home[first], home[second + (second >= first)]
-                if load[server] > load[other]:
-                    server = other
-        change(levels, loads, server, load[server], 1)
-        load[server] += 1
-        active += 1
-        slots[enter(queues, tree, slots, draw(stream, cdf), now)].server = server
-        now += exponential(stream, rate)
-        started += 1
-        number += 1 if number else 2  # number 1 is the first update's, whether there are updates or not
+                server = choices[0, i]
+                if placement == _POWER_OF_TWO and load[server] > load[choices[1, i]]:
+                    server = choices[1, i]
+            was = load[server]
+            load[server] = was + 1
+            crowd[was] -= 1
+            crowd[was + 1] += 1
+            highest = max(highest, was + 1)
+            active += 1
+            slots[block.slot[i]].server = server
+            started += 1
     out[0], out[1], out[2] = started, total / weight if weight else np.nan, largest
+
+
+@lean
+def _take_turns(started: int, servers: int, choices: Uint32s) -> None:
+    """Write the servers of a block of connections, of which `started` came before, by round robin."""
+    turn = started % servers
+    for i in range(BLOCK):
+        choices[0, i] = turn
+        turn = turn + 1 if turn + 1 < servers else 0
+
+
+@lean
+def _hash(placement: int, hashing: int, seed: int, started: int, home: Int64s, choices: Uint32s) -> None:
+    """Write the servers that a block of connections hash to, one or two each."""
+    buckets = len(home)
+    tens, state, length = -1, np.uint64(0), 0
+    for i in range(BLOCK):
+        number = started + i
+        number += number > 0  # number 1 is the first update's, whether there are updates or not
+        if number // 10 != tens:
+            tens = number // 10
+            state, length = prefix(tens), prefix_length(tens)
+        if placement == _HASH:
+            choices[0, i] = home[bucket(hashing, seed, state, length, number, -1, buckets)]
+        else:
+            first = bucket(hashing, seed, state, length, number, 0, buckets)
+            second = bucket(hashing, seed, state, length, number, 1, buckets - 1)
+            choices[0, i], choices[1, i] = home[first], home[second + (second >= first)]

@@ -69,17 +69,29 @@ def key_blocks(first: int, blocks: NDArray[np.uint32]) -> None:
     """
     for i in range(blocks.shape[1]):
         number = first + i
-        digits = prefix_length(number) - 3 if number else 1
-        length = 3 + digits
-        for word in range(_KEY_WORDS):
-            blocks[word, i] = 0
-        for at in range(length, -1, -1):
-            if at == length:
-                character = 0x80  # MD5's padding
-            elif at < 3:
-                character = _ZERO
-            else:
-                character = _ZERO + number % 10
-                number //= 10
-            blocks[at >> 2, i] |= np.uint32(character) << np.uint32(8 * (at & 3))
-        blocks[14, i] = 8 * length
+        if i and number % 10:  # the key before with its last digit one higher
+            for word in range(_KEY_WORDS):
+                blocks[word, i] = blocks[word, i - 1]
+            blocks[14, i] = blocks[14, i - 1]
+            at = (blocks[14, i] >> np.uint32(3)) - np.uint32(1)
+            blocks[at >> np.uint32(2), i] += np.uint32(1) << (np.uint32(8) * (at & np.uint32(3)))
+        else:
+            _write_key(number, blocks, i)
+
+
+@lean
+def _write_key(number: int, blocks: NDArray[np.uint32], i: int) -> None:
+    """Write the MD5 block of a connection's key to column i."""
+    length = 3 + (prefix_length(number) - 3 if number else 1)
+    for word in range(_KEY_WORDS):
+        blocks[word, i] = 0
+    for at in range(length, -1, -1):
+        if at == length:
+            character = 0x80  # MD5's padding
+        elif at < 3:
+            character = _ZERO
+        else:
+            character = _ZERO + number % 10
+            number //= 10
+        blocks[at >> 2, i] |= np.uint32(character) << np.uint32(8 * (at & 3))
+    blocks[14, i] = 8 * length

@@ -212,7 +212,10 @@ class Sweep(Part):
         asked = {"until.quantity": [self.until.quantity] if self.until else []}
         asked["figure.y"] = list(self.figure.y) if self.figure else []
         return [
-            f"{where}: {none_of(name, known)}" for where, names in asked.items() for name in names if name not in known
+            f"{where}: {none_of(name, known)}"
+            for where, names in asked.items()
+            for name in names
+            if name not in known
         ]
 
     def _undrawable(self) -> list[str]:

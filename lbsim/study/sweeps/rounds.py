@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from lbsim.metrics.intervals import mean_interval, more_replications, relative_half_width
 from lbsim.metrics import AnyResult
+from lbsim.metrics.intervals import mean_interval, more_replications, relative_half_width
 from lbsim.scenario import AnyScenario, override
 from lbsim.study.running.executors import Execution, Pool
 from lbsim.study.running.runner import run_points

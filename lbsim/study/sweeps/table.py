@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lbsim.metrics import AnyResult, Result
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval, quantile_interval
 from lbsim.metrics.quantities import BY_NAME, quantities_of
-from lbsim.metrics import AnyResult, Result
 from lbsim.scenario import AnyScenario
 from lbsim.scenario.errors import show
 from lbsim.study.sweeps.labels import Label, as_text, none_of
