@@ -295,7 +295,7 @@ def test_a_packet_at_the_instant_of_a_change_comes_after_it(back: int, broken: i
     assert loads[1] > 0
     assert tally.whole.remapped == broken * loads[1]
     assert tally.breaks.time.tolist() == [6] * (broken * loads[1])
-    assert tally.peak_protected == 0  # none that sent a packet was in danger when it did
+    assert tally.peak_protected == 0  # all servers were there when they began
 
 
 def test_a_policy_numba_refuses_runs_in_the_reference_and_says_so() -> None:

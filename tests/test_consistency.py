@@ -18,7 +18,6 @@ from lbsim.balancer.consistency import (
     UNTRACKED,
     admit,
     needs_admission,
-    note,
     reach,
     release,
 )
@@ -123,11 +122,6 @@ class Story:
             )
             return True
         return False
-
-    def change(self, step: str, k: int) -> None:
-        """Do one thing; every live connection has had packets before it."""
-        self.live = [c._replace(handle=note(self.b.keeper, c.digest, c.handle, c.server)) for c in self.live]
-        self.step(step, k)
 
 
 CHANGES = ["join", "join", "drain", "remove", "crash", "leave"]
@@ -298,7 +292,7 @@ def test_jet_breaks_none_of_a_server_that_stays(policy: str) -> None:
     def check(steps: list[tuple[str, int]], salt: int) -> None:
         story = Story(balancer(Jet(), policy, slots=251), salt)
         for step, k in steps:
-            story.change(step, k)
+            story.step(step, k)
             for c in story.live:
                 assert c.handle in (UNTRACKED, c.server)
                 if c.handle != UNTRACKED or c.server in story.b.pool.active:
@@ -323,29 +317,18 @@ def test_jet_remembers_what_all_spares_together_would_take() -> None:
     tracked = sum(c.handle != UNTRACKED for c in first)
     assert tracked / 400 == pytest.approx(3 / 7, abs=0.1)
     for _ in range(3):
-        story.change("join", 0)
+        story.step("join", 0)
     assert all(story.where(c) == c.server for c in first)
     assert any(ask(story.b, c.digest) != c.server for c in first)
 
 
-def test_jet_takes_note_of_connections_that_became_unsafe() -> None:
-    b = balancer(Jet(), "ring", slots=251)
-    unsafe = next(h for h in range(251) if admit(b.keeper, 0, h, ask(b, h)) != UNTRACKED)
-    safe = next(h for h in range(251) if admit(b.keeper, 0, h, ask(b, h)) == UNTRACKED)
-    assert note(b.keeper, unsafe, UNTRACKED, ask(b, unsafe)) == ask(b, unsafe)
-    assert note(b.keeper, safe, UNTRACKED, ask(b, safe)) == UNTRACKED
-    assert note(b.keeper, safe, 2, 2) == 2
-
-
 @pytest.mark.parametrize("spec", ALL, ids=name)
-def test_only_jet_takes_notes_and_only_some_admit(spec: AnyConsistency) -> None:
+def test_only_some_admit(spec: AnyConsistency) -> None:
     story = Story(balancer(spec))
     for _ in range(ROOMY - 1):
         story.begin()
     protected = [c.handle != UNTRACKED for c in story.live]
     assert any(protected) == needs_admission(KINDS[spec.kind])
-    if spec.kind != "jet":
-        assert all(note(story.b.keeper, c.digest, c.handle, c.server) == c.handle for c in story.live)
 
 
 # --- forged packets -----------------------------------------------------------------------------------------

@@ -144,7 +144,6 @@ class Balancer:
         a, configured = self.adapt, self.pool.configured
         averaged = np.arange(configured, dtype=np.int64) if a.as_published else self._listed()
         self.pool.weights[:] = awrr_weights(loads, averaged, a.gain, a.alpha, a.least, a.most)
-        self.wide = None
         self.front = self._front()
 
     # --- what is looked up ----------------------------------------------------------------------------------

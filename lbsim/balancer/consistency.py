@@ -14,6 +14,9 @@ scheme knows of a connection is a handle: its cookie's index, or that there is a
 | JET | the connections a change could move | the server, where remembered |
 | SILKROAD | a digest and a version, where a cell is free | the server, where learned |
 
+JET decides at `admit` alone: its wide table is of all configured servers and never changes, so a packet that
+still reaches the server of an unremembered connection is found as safe as the first one was.
+
 Both engines call the same kernels. A `Keeper` has the arrays of every kind, those of others of length 1, so
 that all kinds are one type and an engine is compiled once.
 """
@@ -142,17 +145,6 @@ def reach(keeper: Keeper, index: int, hash: int, server: int, handle: int) -> in
         cell = silkroad.match(keeper.cells, silkroad_key(index, hash))
         return keeper.cells[cell].version if cell != silkroad.EMPTY else ASK
     return ASK
-
-
-@lean
-def note(keeper: Keeper, hash: int, handle: int, server: int) -> int:  # noqa: A002
-    """Return the handle of a connection after its packets since the last change; call it before a change.
-
-    JET looks at every packet, and remembers a connection from its first one after it became unsafe.
-    """
-    if keeper.kind == JET and handle == UNTRACKED:
-        return server if jet(keeper.table, keeper.wide, hash).tracked != UNTRACKED else UNTRACKED
-    return handle
 
 
 @lean

@@ -7,7 +7,6 @@ Section 2; the clusters grow to 100,000 servers with 100 connections each. Rando
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, Final
 
 from lbsim.bench.peers import Outcome
@@ -30,8 +29,10 @@ from lbsim.units import SECOND
 
 SERVERS: Final = 468
 LIVE: Final = 70_000
-PER_SERVER: Final = 100
-CLUSTERS: Final = (100, 1_000, 10_000, 100_000)
+CLUSTERS: Final = ((100, 10_000), (1_000, 100_000), (100, 10_000_000), (100_000, 10_000_000))
+"""Servers and connections under way."""
+
+GROWN: Final = ("hashed", "least_loaded")
 MEAN_LENGTH: Final = SECOND
 
 BY_HASH: Final = ("hashed", "ring", "rendezvous", "maglev_large")
@@ -60,21 +61,13 @@ def by_way(way: str, events: int, seed: int) -> Outcome:
     return _run(Balancer(policy=policy, consistency=consistency, adapt=adapt), SERVERS, LIVE, events, seed)
 
 
-def by_size(servers: int, events: int, seed: int) -> Outcome:
-    """Run about so many events of the least loaded server on a cluster, beyond those that fill it."""
-    return _run(
-        Balancer(policy="least_loaded", consistency=_cookie(servers)),
-        servers,
-        servers * PER_SERVER,
-        events,
-        seed,
+def by_size(policy: str, servers: int, live: int, events: int, seed: int) -> Outcome:
+    """Run about so many events of a policy on a cluster; the first of them fill it."""
+    fits = servers <= 1 << 16  # else two tiers of balancers would share the cookie
+    consistency = (
+        Rehash() if policy in BY_HASH else Cookie(carrier="quic") if fits else ConnTable(capacity=2 * live)
     )
-
-
-@cache
-def _cookie(servers: int) -> Any:
-    """Return a cookie, or a table where there are more servers than cookies."""
-    return Cookie(carrier="quic") if servers <= 1 << 16 else ConnTable(capacity=2 * servers * PER_SERVER)
+    return _run(Balancer(policy=policy, consistency=consistency), servers, live, events, seed)
 
 
 def _run(balancer: Balancer, servers: int, live: int, events: int, seed: int) -> Outcome:

@@ -47,7 +47,6 @@ FREE: Final = -1
 NONE: Final = -1  # no record
 KIND_SHIFT: Final = 60
 INDEX: Final = (1 << KIND_SHIFT) - 1  # the bits of a key that are the index
-NEVER: Final = np.iinfo(np.int64).max
 
 # `mark`, an int64 array:
 NOW, SHIFT, HEAPED, LISTED, USED, SPARE, SEEN, AHEAD = range(8)

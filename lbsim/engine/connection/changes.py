@@ -28,29 +28,6 @@ def is_live(record: Rows) -> bool:
 
 
 @lean
-def note(a: Agenda, keeper: Keeper, before: int, now: int) -> int:
-    """Let the scheme note, before a change at `now`, each connection with a packet since the last one.
-
-    `before` is the time of that. Returns how many more connections it protects.
-    """
-    more = 0
-    for slot in range(a.mark[USED]):
-        record = a.records[slot]
-        if not is_live(record):
-            continue
-        if record.gap == 0:
-            crossed = before < now
-        else:
-            crossed = now - 1 - (now - 1 - record.begin) % record.gap >= before
-        if crossed:
-            digest, server, handle = int64(record.hash), int64(record.server), int64(record.handle)
-            tracked = consistency.note(keeper, digest, handle, server)
-            more += (tracked >= 0) - (handle >= 0)
-            record.handle = tracked
-    return more
-
-
-@lean
 def reached(a: Agenda, keeper: Keeper, where: Int32s) -> bool:
     """Write the server that packets of each connection reach now; return whether to ask the policy."""
     asks = False

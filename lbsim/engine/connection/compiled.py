@@ -11,7 +11,6 @@ import numba
 import numpy as np
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
-from lbsim.balancer import consistency
 from lbsim.balancer.balancer import Balancer
 from lbsim.balancer.policies import View, fewest
 from lbsim.balancer.tournament import new_order, no_order
@@ -51,7 +50,6 @@ class CompiledPlane:
         self._rate = rate_hint
         self._progress = progress
         self._told = 0  # events when progress was last told
-        self._changed = -1  # time of the last change
         self._before: Int64s | None = None  # the counters at the warm-up
         self._policy = compile_policy(balancer.policy.choose)
         rank = balancer.policy.rank
@@ -174,14 +172,9 @@ class CompiledPlane:
     def change(self, now: int, apply: Callable[[], None]) -> None:
         """Sync, let `apply` change the balancer's pool, and plan every break anew."""
         self.sync(now)
-        keeper, records = self._balancer.keeper, self._agenda
-        if keeper.kind == consistency.JET:
-            count = self._state.counts
-            count[state.PROTECTED] += changes.note(records, keeper, self._changed, now)
-            count[state.PEAK_PROTECTED] = count[[state.PEAK_PROTECTED, state.PROTECTED]].max()
-        self._changed = now
         apply()
         self._take_over()
+        records = self._agenda
         where = np.empty(int(records.mark[agenda.USED]), np.int32)
         if changes.reached(records, self._balancer.keeper, where):
             view = self._view._replace(now=now, total=int(self._state.counts[state.TOTAL]))

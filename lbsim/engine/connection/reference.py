@@ -15,7 +15,7 @@ import numpy as np
 import simpy
 
 from lbsim.balancer.balancer import Balancer
-from lbsim.balancer.consistency import ASK, JET, REFUSED, UNTRACKED, admit, note, reach, release
+from lbsim.balancer.consistency import ASK, REFUSED, UNTRACKED, admit, reach, release
 from lbsim.balancer.policies import Unit, View
 from lbsim.balancer.tournament import no_order
 from lbsim.engine.connection.kernels import new_hash, notice
@@ -73,11 +73,6 @@ class Connection:
         time = now if gap == 0 else self.begin + max(1, -((self.begin - now) // gap)) * gap
         return time if time < self.end else None  # its last packet cannot break it
 
-    def crossed(self, since: int, now: int) -> bool:
-        """Return whether a packet of it crossed the balancer from `since` on, before `now`."""
-        time = self.begin if self.begin >= since else self.crossing(since)
-        return time is not None and time < now
-
 
 class ReferencePlane:
     """See `lbsim.engine.connection.plane.Plane` for the interface; `sync` has nothing to do here."""
@@ -100,7 +95,7 @@ class ReferencePlane:
         self.breaks: list[tuple[int, int, int, int, int]] = []  # rows of `Breaks`
         self.ratios: list[float] = []  # of highest to mean load
         self.protected = self.peak = self.peak_protected = 0
-        self.changes = self.changed = 0  # of the pool: how many, and when the last one was
+        self.changes = 0  # of the pool
         urls = clients.urls
         self.free = [list(range(len(urls.length))) for _ in range(urls.processes)] if urls else []
         env.process(self.arrivals(attempts))
@@ -229,24 +224,13 @@ class ReferencePlane:
 
     def change(self, now: int, apply: Callable[[], None]) -> None:
         """Change the pool; whose packets then go astray breaks with its next one."""
-        if self.balancer.keeper.kind == JET:
-            self.note_packets(now)
         apply()
-        self.changes, self.changed = self.changes + 1, now
+        self.changes += 1
         for c in self.live.values():
             if self.balancer.front.down[c.server] or self.reached(c) != c.server:
                 time = c.crossing(now)
                 if time is not None:
                     self.env.process(self.astray(c, time, self.changes))
-
-    def note_packets(self, now: int) -> None:
-        """Let the scheme note each connection with a packet since the last change."""
-        for c in self.live.values():
-            if c.crossed(self.changed, now):
-                self.protected -= c.handle >= 0
-                c.handle = int(note(self.balancer.keeper, c.attempt.hash, c.handle, c.server))
-                self.protected += c.handle >= 0
-        self.peak_protected = max(self.peak_protected, self.protected)
 
     # --- what was counted -----------------------------------------------------------------------------------
 
