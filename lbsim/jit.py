@@ -61,6 +61,14 @@ def lean(function: F) -> F:
     return _compile(function, _nrt=False)
 
 
+def step(function: F) -> F:
+    """Compile a step of a lean kernel into its callers' machine code.
+
+    A call would pass seven words for each array of each tuple, which costs more than many a step's own work.
+    """
+    return _compile(function, _nrt=False, forceinline=True)
+
+
 def inlined(function: F) -> F:
     """Compile a small step of a kernel into its callers."""
     return _compile(function, inline="always")

@@ -1,11 +1,15 @@
-"""The agenda: what is pending for each connection, as a calendar queue (Brown, CACM 1988) of records.
+"""The agenda: what is pending for each connection, as a calendar queue (Brown, CACM 1988) that is appended to.
 
-Time is cut into buckets of 2**shift ps; bucket b is list b modulo the number of lists, linked through the
-records themselves, so scheduling touches the new record and one list head. The bucket of now is a small
-binary heap ordered by (time, key); when it is empty the next bucket's list is poured into it, and what is
-pending for a later revolution stays where it is. A connection has one pending event, and that never moves
-but at a change of the pool, when all records are looked at anyway: then the calendar is made anew. So
-nothing is ever cancelled, and memory follows the connections under way, not the time simulated.
+Time is cut into buckets of 2**shift ps; bucket b is list b modulo the number of lists. An event is an entry
+(time, key, record), written at the end of its bucket's list; lists are chains of blocks. There are so few
+lists that all their ends stay in the cache, so with millions of connections nothing is written at random.
+When a bucket becomes that of now, its entries are sorted at once, in the cache, by bins of time and then by
+insertion; what is pending for a later revolution is appended again. So what will happen next is known well
+ahead, see `ahead`. Events that come into the bucket of now go into a small binary heap beside it.
+
+A connection has one pending event, and that never moves but at a change of the pool, when all records are
+looked at anyway: then the calendar is made anew. So nothing is ever cancelled, and memory follows the
+connections under way, not the time simulated.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbsim import units
-from lbsim.jit import inlined, kernel, lean
+from lbsim.jit import inlined, kernel, lean, step
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -33,7 +37,7 @@ CONNECTION: Final = np.dtype(
         ("hash", "u4"),
         ("server", "i4"),
         ("handle", "i4"),  # of the consistency scheme
-        ("next", "i4"),  # record in the same list; of free records: in the list of those
+        ("next", "i4"),  # of a free record: the next free one
         ("url", "i4"),
         ("process", "i4"),  # whose URL it is; -1: nobody's
     ]
@@ -41,7 +45,7 @@ CONNECTION: Final = np.dtype(
 """One connection, under way or waiting to begin again: one line of the cache."""
 
 ENTRY: Final = np.dtype([("time", "i8"), ("key", "i8"), ("slot", "i8")])
-"""One entry of the heap."""
+"""An event: where it is sorted, it is not looked for in its record."""
 
 FREE: Final = -1
 NONE: Final = -1  # no record
@@ -50,21 +54,33 @@ INDEX: Final = (1 << KIND_SHIFT) - 1  # the bits of a key that are the index
 NEVER: Final = np.iinfo(np.int64).max
 
 # `mark`, an int64 array:
-NOW, SHIFT, HEAPED, LISTED, USED, SPARE, SEEN, AHEAD = range(8)
-"""Bucket of now; log2 of its width; entries in the heap; in lists; records ever used; first free record; for
-`ahead`: the bucket it is at, and the record it is to look at."""
+NOW, SHIFT, HEAPED, LISTED, USED, SPARE, DONE, SORTED, BLOCKS, BLANK = range(10)
+MARKS: Final = 10
+"""Bucket of now; log2 of its width; entries in the heap; in lists; records ever used; first free record;
+entries of `sorted` that have been taken; that there are; blocks ever used; first free block."""
 
-PER_BUCKET: Final = 8
-"""Events a bucket is meant to have: a list is walked once for them, and few heads are read in vain."""
+PER_BUCKET: Final = 512
+"""Events a bucket is meant to have at least: more than begin and end within it, which the heap is slower at."""
 
-MOST_BUCKETS: Final = 1 << 22
+MOST_LISTS: Final = 2048
+"""A line of the cache and a page for the end of each: no more, so that they all stay at hand."""
+
+BLOCK_SHIFT: Final = 7
+BLOCK: Final = 1 << BLOCK_SHIFT  # entries: read in a row, while little is lost in those not full
+
+CROWD: Final = 24
+"""Entries of one bin, at most, that are sorted by insertion, which takes the square of that."""
 
 
 class Agenda(NamedTuple):
     """The records and the calendar."""
 
     records: Rows  # CONNECTION[capacity]
-    heads: Int32s  # [lists], a power of two: the first record of each list, or NONE
+    blocks: Rows  # ENTRY[blocks * BLOCK]: the lists
+    chain: Int32s  # [blocks] the block before in the same list; of free blocks: the next free one; or NONE
+    ends: Int32s  # [lists], a power of two: the last entry of each list, or NONE
+    bins: Int32s  # [bins], a power of two: where the next entry of each part of the bucket of now goes
+    sorted: Rows  # ENTRY[capacity]: the bucket of now in order, but for the heap
     heap: Rows  # ENTRY[capacity]
     mark: Int64s
 
@@ -78,20 +94,31 @@ def key_of(kind: int, index: int) -> int:
 def new_agenda(capacity: int, rate: float) -> Agenda:
     """Return an empty agenda for `capacity` connections and about `rate` events per second.
 
-    Four times the connections fit into a revolution, so few of them are passed over more than once.
+    Half of the events are ends. At least twice as many fit into a revolution as there are connections, so
+    few of these are passed over more than once.
     """
     capacity = max(capacity, 64)
-    lists = min(MOST_BUCKETS, max(64, 1 << (4 * capacity // PER_BUCKET - 1).bit_length()))
-    width = int(PER_BUCKET * units.SECOND / max(rate, 1e-9))
-    mark = np.zeros(8, np.int64)
+    lists = min(MOST_LISTS, _power_of_two(max(16, 2 * capacity // PER_BUCKET)))
+    ends = max(PER_BUCKET, 2 * capacity / lists)
+    width = int(2 * ends * units.SECOND / max(rate, 1e-9))
+    mark = np.zeros(MARKS, np.int64)
     mark[SHIFT] = min(max(width, 1).bit_length() - 1, 60)
-    mark[SPARE] = mark[AHEAD] = NONE
+    mark[SPARE] = mark[BLANK] = NONE
+    blocks = capacity // BLOCK + lists + 2  # one of each list is not full; one is being read
     return Agenda(
         np.empty(capacity, CONNECTION).view(np.recarray),
+        np.empty(blocks * BLOCK, ENTRY).view(np.recarray),
+        np.empty(blocks, np.int32),
         np.full(lists, NONE, np.int32),
+        np.empty(_power_of_two(int(ends)), np.int32),
+        np.empty(capacity, ENTRY).view(np.recarray),
         np.empty(capacity, ENTRY).view(np.recarray),
         mark,
     )
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 def grown(agenda: Agenda, rate: float) -> Agenda:
@@ -110,14 +137,20 @@ def reached(agenda: Agenda) -> int:
     return int(agenda.mark[NOW]) << int(agenda.mark[SHIFT])
 
 
-@lean
+@step
+def before(time: int, key: int, entry: Rows) -> bool:
+    """Return whether (time, key) comes before an entry's."""
+    return time < entry.time or (time == entry.time and key < entry.key)  # type: ignore[no-any-return]
+
+
+@step
 def is_full(agenda: Agenda) -> bool:
     """Return whether there is no room for another record."""
     mark = agenda.mark
     return mark[SPARE] < 0 and mark[USED] == len(agenda.records)  # type: ignore[no-any-return]
 
 
-@lean
+@step
 def take(agenda: Agenda) -> int:
     """Return a record to write, the one given back last; there must be one."""
     mark = agenda.mark
@@ -130,7 +163,7 @@ def take(agenda: Agenda) -> int:
     return slot  # type: ignore[no-any-return]
 
 
-@lean
+@step
 def give(agenda: Agenda, slot: int) -> None:
     """Give back a record whose event has been taken."""
     record = agenda.records[slot]
@@ -140,15 +173,14 @@ def give(agenda: Agenda, slot: int) -> None:
 
 
 @lean
-def push(agenda: Agenda, slot: int) -> None:
-    """Put a record's event into the heap."""
-    heap, record = agenda.heap, agenda.records[slot]
-    time, key = record.time, record.key
+def push(agenda: Agenda, time: int, key: int, slot: int) -> None:
+    """Put an event into the heap."""
+    heap = agenda.heap
     k = agenda.mark[HEAPED]
     agenda.mark[HEAPED] = k + 1
     while k > 0:
         above = heap[(k - 1) >> 1]
-        if above.time < time or (above.time == time and above.key < key):
+        if not before(time, key, above):
             break
         entry = heap[k]
         entry.time, entry.key, entry.slot = above.time, above.key, above.slot
@@ -170,9 +202,9 @@ def pop(agenda: Agenda) -> None:
         below = heap[child]
         if child + 1 < n:
             other = heap[child + 1]
-            if other.time < below.time or (other.time == below.time and other.key < below.key):
+            if before(other.time, other.key, below):
                 child, below = child + 1, other
-        if time < below.time or (time == below.time and key < below.key):
+        if before(time, key, below):
             break
         entry = heap[k]
         entry.time, entry.key, entry.slot = below.time, below.key, below.slot
@@ -181,70 +213,147 @@ def pop(agenda: Agenda) -> None:
     entry.time, entry.key, entry.slot = time, key, slot
 
 
-@lean
+@step
 def schedule(agenda: Agenda, slot: int) -> None:
     """Note a record's pending event, which is not before the bucket of now."""
     mark, record = agenda.mark, agenda.records[slot]
     bucket = record.time >> mark[SHIFT]
     if bucket <= mark[NOW]:
-        push(agenda, slot)
+        push(agenda, record.time, record.key, slot)
     else:
-        place = bucket & (len(agenda.heads) - 1)
-        record.next = agenda.heads[place]
-        agenda.heads[place] = slot
+        append(agenda, bucket & (len(agenda.ends) - 1), record.time, record.key, slot)
         mark[LISTED] += 1
 
 
-@lean
-def pour(agenda: Agenda) -> None:
-    """Move the events of the bucket of now from its list into the heap."""
-    mark, heads, records = agenda.mark, agenda.heads, agenda.records
-    place = mark[NOW] & (len(heads) - 1)
-    slot = heads[place]
-    if slot < 0:
-        return
-    heads[place] = NONE
-    while slot >= 0:
-        record = records[slot]
-        following = record.next
-        if record.time >> mark[SHIFT] == mark[NOW]:
-            mark[LISTED] -= 1
-            push(agenda, slot)
+@step
+def append(agenda: Agenda, place: int, time: int, key: int, slot: int) -> None:
+    """Write an event at the end of a list."""
+    mark, chain = agenda.mark, agenda.chain
+    at = agenda.ends[place] + 1
+    if at & (BLOCK - 1) == 0:  # its last block is full, or it has none
+        block = mark[BLANK]
+        if block >= 0:
+            mark[BLANK] = chain[block]
         else:
-            record.next = heads[place]
-            heads[place] = slot
-        slot = following
+            block = mark[BLOCKS]
+            mark[BLOCKS] += 1
+        chain[block] = (at - 1) >> BLOCK_SHIFT
+        at = block << BLOCK_SHIFT
+    agenda.ends[place] = at
+    entry = agenda.blocks[at]
+    entry.time, entry.key, entry.slot = time, key, slot
 
 
 @lean
+def sort(agenda: Agenda) -> None:
+    """Sort the events of the bucket of now, which are in its list."""
+    mark = agenda.mark
+    mark[DONE] = mark[SORTED] = 0
+    place = mark[NOW] & (len(agenda.ends) - 1)
+    end = agenda.ends[place]
+    if end < 0:
+        return
+    agenda.ends[place] = NONE
+    fine = count(agenda, end)
+    deal(agenda, place, end, fine)
+    entries = agenda.sorted
+    for k in range(1, mark[SORTED]):
+        entry = entries[k]
+        time, key, slot = entry.time, entry.key, entry.slot
+        while k > 0 and before(time, key, entries[k - 1]):
+            entry, above = entries[k], entries[k - 1]
+            entry.time, entry.key, entry.slot = above.time, above.key, above.slot
+            k -= 1
+        entry = entries[k]
+        entry.time, entry.key, entry.slot = time, key, slot
+
+
+@lean
+def count(agenda: Agenda, end: int) -> int:
+    """Find where the entries of each bin go; return log2 of the width of a bin, ps."""
+    mark, bins, blocks = agenda.mark, agenda.bins, agenda.blocks
+    fine, mask = mark[SHIFT], len(bins) - 1
+    while fine > 0 and mask >> (mark[SHIFT] - fine) > 0:
+        fine -= 1
+    for k in range(len(bins)):
+        bins[k] = 0
+    while end >= 0:
+        block = end >> BLOCK_SHIFT
+        for at in range(block << BLOCK_SHIFT, end + 1):
+            time = blocks[at].time
+            if time >> mark[SHIFT] == mark[NOW]:
+                bins[time >> fine & mask] += 1
+        end = (agenda.chain[block] << BLOCK_SHIFT) + BLOCK - 1
+    for k in range(len(bins)):
+        size = bins[k]
+        bins[k] = mark[SORTED] if size <= CROWD else NONE
+        mark[SORTED] += size if size <= CROWD else 0
+    return fine  # type: ignore[no-any-return]
+
+
+@lean
+def deal(agenda: Agenda, place: int, end: int, fine: int) -> None:
+    """Deal the entries of a list into bins, a crowd into the heap; append those of later revolutions again."""
+    mark, bins, chain = agenda.mark, agenda.bins, agenda.chain
+    mask = len(bins) - 1
+    while end >= 0:
+        block = end >> BLOCK_SHIFT
+        for at in range(block << BLOCK_SHIFT, end + 1):
+            entry = agenda.blocks[at]
+            time, key, slot = entry.time, entry.key, entry.slot
+            if time >> mark[SHIFT] != mark[NOW]:
+                append(agenda, place, time, key, slot)
+                continue
+            mark[LISTED] -= 1
+            to = bins[time >> fine & mask]
+            if to < 0:
+                push(agenda, time, key, slot)
+            else:
+                bins[time >> fine & mask] = to + 1
+                entry = agenda.sorted[to]
+                entry.time, entry.key, entry.slot = time, key, slot
+        end = (chain[block] << BLOCK_SHIFT) + BLOCK - 1
+        chain[block] = mark[BLANK]
+        mark[BLANK] = block
+
+
+@step
 def due(agenda: Agenda, time: int, key: int) -> int:
     """Take the first event before (time, key) and return its record, or NONE.
 
     From then on nothing may be scheduled before that event; where there is none, nothing before `time`.
     """
     mark = agenda.mark
-    while mark[HEAPED] == 0:
+    while mark[HEAPED] == 0 and mark[DONE] == mark[SORTED]:
         if mark[NOW] >= time >> mark[SHIFT]:
             return NONE
         if mark[LISTED] == 0:
             mark[NOW] = time >> mark[SHIFT]
             return NONE
         mark[NOW] += 1
-        pour(agenda)
+        sort(agenda)
+    if mark[DONE] < mark[SORTED]:
+        first = agenda.sorted[mark[DONE]]
+        if mark[HEAPED] == 0 or before(first.time, first.key, agenda.heap[0]):
+            if first.time > time or (first.time == time and first.key >= key):
+                return NONE
+            mark[DONE] += 1
+            return first.slot  # type: ignore[no-any-return]
     first = agenda.heap[0]
-    if first.time < time or (first.time == time and first.key < key):
-        slot = first.slot
-        pop(agenda)
-        return slot  # type: ignore[no-any-return]
-    return NONE
+    if first.time > time or (first.time == time and first.key >= key):
+        return NONE
+    slot = first.slot
+    pop(agenda)
+    return slot  # type: ignore[no-any-return]
 
 
 @kernel
 def rebuild(agenda: Agenda) -> None:
     """Make the calendar anew from the events in the records."""
-    agenda.heads[:] = NONE
-    agenda.mark[HEAPED] = agenda.mark[LISTED] = 0
-    agenda.mark[AHEAD] = NONE
-    for slot in range(agenda.mark[USED]):
+    mark = agenda.mark
+    agenda.ends[:] = NONE
+    mark[HEAPED] = mark[LISTED] = mark[DONE] = mark[SORTED] = mark[BLOCKS] = 0
+    mark[BLANK] = NONE
+    for slot in range(mark[USED]):
         if agenda.records[slot].key != FREE:
             schedule(agenda, slot)

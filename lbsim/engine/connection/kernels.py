@@ -50,7 +50,7 @@ from lbsim.engine.connection.state import (
     Habits,
     State,
 )
-from lbsim.jit import kernel, lean
+from lbsim.jit import kernel, lean, step
 from lbsim.rng import coin
 
 END, BREAK, RETRY, BEGIN = range(4)  # kinds, in the order of events of the same instant
@@ -76,7 +76,7 @@ def new_hash(seed: int, index: int) -> int:
 # --- steps of `run` that no policy has a part in ------------------------------------------------------------
 
 
-@lean
+@step
 def add(s: State, server: int, by: int) -> int:
     """Add 1 or -1 to a server's load; return its position, or -1 if it is not active."""
     row, counts = s.servers[server], s.counts
@@ -94,14 +94,14 @@ def add(s: State, server: int, by: int) -> int:
     return place  # type: ignore[no-any-return]
 
 
-@lean
+@step
 def put_back(s: State, process: int, url: int) -> None:
     """A URL can be asked for again."""
     s.free[process, s.idle[process]] = url
     s.idle[process] += 1
 
 
-@lean
+@step
 def pick(s: State, process: int, u: int) -> int:
     """Take one of a process's free URLs, or return NONE."""
     f = s.idle[process]
@@ -115,7 +115,7 @@ def pick(s: State, process: int, u: int) -> int:
     return url  # type: ignore[no-any-return]
 
 
-@lean
+@step
 def over(a: Agenda, s: State, keeper: Keeper, habits: Habits, slot: int) -> int:
     """A connection ends or breaks, as its record says; return its server's position or -1."""
     record, counts = a.records[slot], s.counts
@@ -161,7 +161,7 @@ def wait(a: Agenda, habits: Habits, slot: int, time: int, index: int, length: in
     schedule(a, slot)
 
 
-@lean
+@step
 def imbalance(s: State, n: int) -> None:
     """Note highest / mean load."""
     counts = s.counts
@@ -172,7 +172,7 @@ def imbalance(s: State, n: int) -> None:
         s.ratio[1] = max(s.ratio[1], ratio)
 
 
-@lean
+@step
 def enter(
     a: Agenda, s: State, keeper: Keeper, habits: Habits, server: int,
     time: int, length: int, gap: int, digest: int, url: int, process: int,
@@ -243,9 +243,11 @@ def run(
                 time, bound = attempts.time[at], key_of(BEGIN, 0)
         elif not last:
             return MORE
-        fetch_ending(a, s.servers, keeper)
-        fetch_beginning(a, keeper, attempts, at)
         slot = due(a, time, bound)
+        if slot >= 0:
+            fetch_ending(a, s.servers, keeper)
+        else:
+            fetch_beginning(a, keeper, attempts, at)
         url = process = int64(NONE)
         if slot >= 0 and a.records[slot].key >> KIND_SHIFT != RETRY:
             place = over(a, s, keeper, habits, slot)
