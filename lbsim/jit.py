@@ -76,7 +76,10 @@ def inlined(function: F) -> F:
 
 def transient(function: F) -> F:
     """Compile a user's function: for this process only, and free to make arrays and lists."""
-    options: Any = {"_nrt": True}  # else it inherits the setting of the lean kernel that calls it
+    options: Any = {
+        "_nrt": True,
+        "forceinline": True,
+    }  # else it inherits the setting of the lean kernel that calls it
     return cast(F, numba.njit(function, **options))
 
 

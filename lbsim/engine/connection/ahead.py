@@ -16,9 +16,11 @@ from numba.extending import intrinsic
 
 from lbsim.balancer.cheetah import conntable
 from lbsim.balancer.consistency import CONNTABLE, FLOW_TABLE, Keeper
+from lbsim.balancer.policies import View
 from lbsim.balancer.tables import cuckoo
 from lbsim.engine.connection.agenda import DONE, SHIFT, SORTED, Agenda, Rows, int64
 from lbsim.engine.connection.plane import Attempts
+from lbsim.engine.connection.state import SOON, State
 from lbsim.jit import lean, step
 
 DISTANCE: Final = 8  # attempts, or ends; their records: twice that
@@ -76,6 +78,15 @@ def fetch_beginning(a: Agenda, keeper: Keeper, attempts: Attempts, at: int) -> N
         bucket = digest & mask
         fetch_bucket(keeper.flows, bucket)
         fetch_bucket(keeper.flows, cuckoo.other_bucket(bucket, cuckoo.signature_of(digest), mask))
+
+
+@step
+def fetch_server(s: State, view: View, at: int) -> None:
+    """Fetch the servers that were decided on for attempts soon to come, if they are servers."""
+    last = view.n - 1
+    prefetch(view.active, min(max(s.soon[at & (SOON - 1)], 0), last))
+    position = min(max(s.soon[(at + SOON // 2) & (SOON - 1)], 0), last)
+    prefetch(s.servers, view.active[position])
 
 
 @lean

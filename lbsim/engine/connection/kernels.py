@@ -28,7 +28,7 @@ from lbsim.engine.connection.agenda import (
     schedule,
     take,
 )
-from lbsim.engine.connection.ahead import fetch_beginning, fetch_ending
+from lbsim.engine.connection.ahead import fetch_beginning, fetch_ending, fetch_server
 from lbsim.engine.connection.plane import LOST, REMAPPED, Attempts
 from lbsim.engine.connection.state import (
     BEGUN,
@@ -46,6 +46,7 @@ from lbsim.engine.connection.state import (
     REFUSALS,
     RETRIED,
     SKIPPED,
+    SOON,
     TOTAL,
     Habits,
     State,
@@ -228,7 +229,8 @@ def run(
     `last` says that no attempts come after these; `pause` is the number of events to run at most.
     """
     counts, size = s.counts, len(attempts.time)
-    ranked = len(view.order) > 0
+    ranked, by_hash = len(view.order) > 0, len(s.soon) > 0
+    decided = counts[NEXT] + SOON  # from this attempt on: `soon` is of the view of now
     for _ in range(pause):
         if is_full(a):
             return FULL
@@ -248,7 +250,7 @@ def run(
             fetch_ending(a, s.servers, keeper)
         else:
             fetch_beginning(a, keeper, attempts, at)
-        url = process = int64(NONE)
+        position = url = process = int64(NONE)
         if slot >= 0 and a.records[slot].key >> KIND_SHIFT != RETRY:
             place = over(a, s, keeper, habits, slot)
         else:
@@ -260,6 +262,11 @@ def run(
             elif bound >> KIND_SHIFT == BEGIN:
                 counts[NEXT] += 1
                 digest = attempts.hash[at]
+                if by_hash:
+                    position = s.soon[at & (SOON - 1)] if at >= decided else position
+                    if at + SOON < size:
+                        s.soon[at & (SOON - 1)] = policy(view, Unit(0, 0, attempts.hash[at + SOON], 0))
+                    fetch_server(s, view, at)
                 if len(habits.length) > 0:
                     process = attempts.process[at]
                     url = pick(s, process, attempts.coin[at])
@@ -276,12 +283,13 @@ def run(
                 view.n, time, view.queue, view.state, view.seed, counts[TOTAL], view.weight, view.table,
                 view.order, view.active, view.choices,
             )  # fmt: skip
-            unit = Unit(counts[BEGUN], counts[BEGUN], digest, 0)
-            position = policy(now, unit)
+            if position < 0:
+                position = policy(now, Unit(counts[BEGUN], counts[BEGUN], digest, 0))
             if position < 0 or position >= view.n:
                 return ASTRAY
-            server = view.active[position]
-            place = enter(a, s, keeper, habits, server, time, length, gap, digest, url, process)
+            place = enter(
+                a, s, keeper, habits, view.active[position], time, length, gap, digest, url, process
+            )
         counts[EVENTS] += 1
         if ranked and place >= 0:
             play(view.order, view.queue, view.weight, rank, place)
