@@ -234,10 +234,8 @@ def run(
     for _ in range(pause):
         if is_full(a):
             return FULL
-        if counts[HIGHEST] + 1 >= len(s.levels):
-            return HIGH
-        if counts[LOGGED] == len(s.log):
-            return LONG
+        if counts[HIGHEST] + 1 >= len(s.levels) or counts[LOGGED] == len(s.log):
+            return LONG if counts[LOGGED] == len(s.log) else HIGH
         at = counts[NEXT]
         time, bound = until, key
         if at < size:
@@ -287,9 +285,8 @@ def run(
                 position = policy(now, Unit(counts[BEGUN], counts[BEGUN], digest, 0))
             if position < 0 or position >= view.n:
                 return ASTRAY
-            place = enter(
-                a, s, keeper, habits, view.active[position], time, length, gap, digest, url, process
-            )
+            server = view.active[position]
+            place = enter(a, s, keeper, habits, server, time, length, gap, digest, url, process)
         counts[EVENTS] += 1
         if ranked and place >= 0:
             play(view.order, view.queue, view.weight, rank, place)
