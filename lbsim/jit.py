@@ -61,6 +61,14 @@ def lean(function: F) -> F:
     return _compile(function, _nrt=False)
 
 
+def step(function: F) -> F:
+    """Compile a step of a lean kernel into its callers' machine code.
+
+    A call would pass seven words for each array of each tuple, which costs more than many a step's own work.
+    """
+    return _compile(function, _nrt=False, forceinline=True)
+
+
 def inlined(function: F) -> F:
     """Compile a small step of a kernel into its callers."""
     return _compile(function, inline="always")
@@ -68,7 +76,10 @@ def inlined(function: F) -> F:
 
 def transient(function: F) -> F:
     """Compile a user's function: for this process only, and free to make arrays and lists."""
-    options: Any = {"_nrt": True}  # else it inherits the setting of the lean kernel that calls it
+    options: Any = {
+        "_nrt": True,
+        "forceinline": True,
+    }  # else it inherits the setting of the lean kernel that calls it
     return cast(F, numba.njit(function, **options))
 
 

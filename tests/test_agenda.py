@@ -137,6 +137,8 @@ def test_growing_keeps_what_is_pending_and_what_is_free() -> None:
 
 def test_the_calendar_suits_the_hints() -> None:
     few, many = agenda.new_agenda(70_000, 1e6), agenda.new_agenda(10_000_000, 5e5)
-    assert len(few.heads) == 65_536
-    assert len(many.heads) == agenda.MOST_BUCKETS
-    assert 4 <= (1 << int(few.mark[SHIFT])) * 1e6 / 1e12 <= 8  # events a bucket
+    assert (len(few.ends), len(few.bins)) == (512, 512)
+    assert len(many.ends) == agenda.MOST_LISTS
+    assert len(many.bins) == 16_384  # for each of 9,766 ends
+    ends = (1 << int(few.mark[SHIFT])) * 5e5 / 1e12
+    assert agenda.PER_BUCKET / 2 <= ends <= agenda.PER_BUCKET

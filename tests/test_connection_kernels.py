@@ -169,7 +169,7 @@ def test_counters_and_loads_at_an_instant() -> None:
 def fake(choose: object, n: int = 4) -> Balancer:
     """Return a balancer of n servers with a policy that is not registered."""
     real = balancer("hashed", n, n)
-    made = SimpleNamespace(choose=choose, rank=None)
+    made = SimpleNamespace(choose=choose, rank=None, by_hash=False)
     real.policy = made  # type: ignore[assignment]
     return real
 

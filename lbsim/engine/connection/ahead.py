@@ -1,9 +1,8 @@
 """Telling the processor which memory is needed soon, so that it is in the cache by then.
 
-Connections are all over the memory, and each record of a bucket tells where the next one is: with millions
-of them every event would wait, several times. The agenda knows what ends soon, the source what begins soon,
-so each event fetches a little of that. These are hints only: they may be out of date, and results do not
-depend on them.
+Connections are all over the memory: with millions of them every event would wait, several times. The agenda
+knows what ends soon, in order, and the source what begins soon, so each event fetches a little of that.
+These are hints only: they may be out of date, and results do not depend on them.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ from numba.extending import intrinsic
 
 from lbsim.balancer.cheetah import conntable
 from lbsim.balancer.consistency import CONNTABLE, FLOW_TABLE, Keeper
+from lbsim.balancer.policies import View
 from lbsim.balancer.tables import cuckoo
-from lbsim.engine.connection.agenda import AHEAD, NONE, NOW, SEEN, SHIFT, Agenda, Rows, int64
+from lbsim.engine.connection.agenda import DONE, SHIFT, SORTED, Agenda, Rows, int64
 from lbsim.engine.connection.plane import Attempts
-from lbsim.jit import lean
+from lbsim.engine.connection.state import SOON, State
+from lbsim.jit import lean, step
 
-DISTANCE: Final = 8  # attempts
+DISTANCE: Final = 8  # attempts, or ends; their records: twice that
 
 tools: Any = cgutils
 
@@ -48,19 +49,14 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:
 prefetch: Any = _prefetch
 
 
-@lean
+@step
 def fetch_ending(a: Agenda, servers: Rows, keeper: Keeper) -> None:
-    """Fetch one more record of the next bucket, and what the end of the one before it will touch."""
-    mark, records = a.mark, a.records
-    if mark[SEEN] != mark[NOW]:
-        mark[SEEN] = mark[NOW]
-        following = a.heads[(mark[NOW] + 1) & (len(a.heads) - 1)]
-    else:
-        slot = mark[AHEAD]
-        if slot == NONE:
-            return
-        record = records[slot]
-        following = record.next
+    """Fetch the record of an end soon to come, and what the end of a sooner one will touch."""
+    at, size = a.mark[DONE] + DISTANCE, a.mark[SORTED]
+    if at + DISTANCE < size:
+        prefetch(a.records, a.sorted[at + DISTANCE].slot)
+    if at < size:
+        record = a.records[a.sorted[at].slot]
         prefetch(servers, max(record.server, 0))
         digest = int64(record.hash)
         if keeper.kind == CONNTABLE:
@@ -68,22 +64,29 @@ def fetch_ending(a: Agenda, servers: Rows, keeper: Keeper) -> None:
             prefetch(keeper.entries, block * keeper.conntable.size + max(record.handle, 0))
         elif keeper.kind == FLOW_TABLE:
             fetch_bucket(keeper.flows, digest & (len(keeper.flows) // cuckoo.WIDTH - 1))
-    mark[AHEAD] = following
-    prefetch(records, max(following, 0))
 
 
-@lean
+@step
 def fetch_beginning(a: Agenda, keeper: Keeper, attempts: Attempts, at: int) -> None:
     """Fetch what an attempt soon to come will touch."""
     at += DISTANCE
     if at < len(attempts.length):
         end = attempts.time[at] + attempts.length[at]
-        prefetch(a.heads, (end >> a.mark[SHIFT]) & (len(a.heads) - 1))
+        prefetch(a.blocks, a.ends[(end >> a.mark[SHIFT]) & (len(a.ends) - 1)] + 1)
     if keeper.kind == FLOW_TABLE and at < len(attempts.hash):
         digest, mask = attempts.hash[at], len(keeper.flows) // cuckoo.WIDTH - 1
         bucket = digest & mask
         fetch_bucket(keeper.flows, bucket)
         fetch_bucket(keeper.flows, cuckoo.other_bucket(bucket, cuckoo.signature_of(digest), mask))
+
+
+@step
+def fetch_server(s: State, view: View, at: int) -> None:
+    """Fetch the servers that were decided on for attempts soon to come, if they are servers."""
+    last = view.n - 1
+    prefetch(view.active, min(max(s.soon[at & (SOON - 1)], 0), last))
+    position = min(max(s.soon[(at + SOON // 2) & (SOON - 1)], 0), last)
+    prefetch(s.servers, view.active[position])
 
 
 @lean

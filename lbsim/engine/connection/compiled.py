@@ -70,6 +70,7 @@ class CompiledPlane:
             np.empty(1024, state.BROKEN).view(np.recarray),
             np.tile(np.arange(len(urls.length), dtype=np.int32), (urls.processes, 1)),
             np.full(urls.processes, len(urls.length), np.int64),
+            np.zeros(state.SOON if balancer.policy.by_hash else 0, np.int64),
         )
         self._take_over()
 

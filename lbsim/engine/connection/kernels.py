@@ -28,7 +28,7 @@ from lbsim.engine.connection.agenda import (
     schedule,
     take,
 )
-from lbsim.engine.connection.ahead import fetch_beginning, fetch_ending
+from lbsim.engine.connection.ahead import fetch_beginning, fetch_ending, fetch_server
 from lbsim.engine.connection.plane import LOST, REMAPPED, Attempts
 from lbsim.engine.connection.state import (
     BEGUN,
@@ -46,11 +46,12 @@ from lbsim.engine.connection.state import (
     REFUSALS,
     RETRIED,
     SKIPPED,
+    SOON,
     TOTAL,
     Habits,
     State,
 )
-from lbsim.jit import kernel, lean
+from lbsim.jit import kernel, lean, step
 from lbsim.rng import coin
 
 END, BREAK, RETRY, BEGIN = range(4)  # kinds, in the order of events of the same instant
@@ -76,7 +77,7 @@ def new_hash(seed: int, index: int) -> int:
 # --- steps of `run` that no policy has a part in ------------------------------------------------------------
 
 
-@lean
+@step
 def add(s: State, server: int, by: int) -> int:
     """Add 1 or -1 to a server's load; return its position, or -1 if it is not active."""
     row, counts = s.servers[server], s.counts
@@ -94,14 +95,14 @@ def add(s: State, server: int, by: int) -> int:
     return place  # type: ignore[no-any-return]
 
 
-@lean
+@step
 def put_back(s: State, process: int, url: int) -> None:
     """A URL can be asked for again."""
     s.free[process, s.idle[process]] = url
     s.idle[process] += 1
 
 
-@lean
+@step
 def pick(s: State, process: int, u: int) -> int:
     """Take one of a process's free URLs, or return NONE."""
     f = s.idle[process]
@@ -115,7 +116,7 @@ def pick(s: State, process: int, u: int) -> int:
     return url  # type: ignore[no-any-return]
 
 
-@lean
+@step
 def over(a: Agenda, s: State, keeper: Keeper, habits: Habits, slot: int) -> int:
     """A connection ends or breaks, as its record says; return its server's position or -1."""
     record, counts = a.records[slot], s.counts
@@ -161,7 +162,7 @@ def wait(a: Agenda, habits: Habits, slot: int, time: int, index: int, length: in
     schedule(a, slot)
 
 
-@lean
+@step
 def imbalance(s: State, n: int) -> None:
     """Note highest / mean load."""
     counts = s.counts
@@ -172,7 +173,7 @@ def imbalance(s: State, n: int) -> None:
         s.ratio[1] = max(s.ratio[1], ratio)
 
 
-@lean
+@step
 def enter(
     a: Agenda, s: State, keeper: Keeper, habits: Habits, server: int,
     time: int, length: int, gap: int, digest: int, url: int, process: int,
@@ -228,14 +229,13 @@ def run(
     `last` says that no attempts come after these; `pause` is the number of events to run at most.
     """
     counts, size = s.counts, len(attempts.time)
-    ranked = len(view.order) > 0
+    ranked, by_hash = len(view.order) > 0, len(s.soon) > 0
+    decided = counts[NEXT] + SOON  # from this attempt on: `soon` is of the view of now
     for _ in range(pause):
         if is_full(a):
             return FULL
-        if counts[HIGHEST] + 1 >= len(s.levels):
-            return HIGH
-        if counts[LOGGED] == len(s.log):
-            return LONG
+        if counts[HIGHEST] + 1 >= len(s.levels) or counts[LOGGED] == len(s.log):
+            return LONG if counts[LOGGED] == len(s.log) else HIGH
         at = counts[NEXT]
         time, bound = until, key
         if at < size:
@@ -243,10 +243,12 @@ def run(
                 time, bound = attempts.time[at], key_of(BEGIN, 0)
         elif not last:
             return MORE
-        fetch_ending(a, s.servers, keeper)
-        fetch_beginning(a, keeper, attempts, at)
         slot = due(a, time, bound)
-        url = process = int64(NONE)
+        if slot >= 0:
+            fetch_ending(a, s.servers, keeper)
+        else:
+            fetch_beginning(a, keeper, attempts, at)
+        position = url = process = int64(NONE)
         if slot >= 0 and a.records[slot].key >> KIND_SHIFT != RETRY:
             place = over(a, s, keeper, habits, slot)
         else:
@@ -258,6 +260,11 @@ def run(
             elif bound >> KIND_SHIFT == BEGIN:
                 counts[NEXT] += 1
                 digest = attempts.hash[at]
+                if by_hash:
+                    position = s.soon[at & (SOON - 1)] if at >= decided else position
+                    if at + SOON < size:
+                        s.soon[at & (SOON - 1)] = policy(view, Unit(0, 0, attempts.hash[at + SOON], 0))
+                    fetch_server(s, view, at)
                 if len(habits.length) > 0:
                     process = attempts.process[at]
                     url = pick(s, process, attempts.coin[at])
@@ -274,8 +281,8 @@ def run(
                 view.n, time, view.queue, view.state, view.seed, counts[TOTAL], view.weight, view.table,
                 view.order, view.active, view.choices,
             )  # fmt: skip
-            unit = Unit(counts[BEGUN], counts[BEGUN], digest, 0)
-            position = policy(now, unit)
+            if position < 0:
+                position = policy(now, Unit(counts[BEGUN], counts[BEGUN], digest, 0))
             if position < 0 or position >= view.n:
                 return ASTRAY
             server = view.active[position]

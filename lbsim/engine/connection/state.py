@@ -41,6 +41,11 @@ class State(NamedTuple):
     log: Rows  # BROKEN[capacity]
     free: NDArray[np.int32]  # [processes, urls]: the URLs that can be asked for come first
     idle: Int64s  # [processes] how many they are
+    soon: Int64s  # [SOON] positions decided ahead, by attempt modulo SOON; empty where none are
+
+
+SOON: Final = 16  # attempts, a power of two
+"""Where the policy looks at the hash alone, it decides so many attempts ahead: the server is at hand then."""
 
 
 class Habits(NamedTuple):
