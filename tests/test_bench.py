@@ -144,6 +144,10 @@ def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lbsim.bench.fed.LONGEST", fed.CHUNK)
     monkeypatch.setattr(section2, "LEAST", section2.LEAST // 4)
     monkeypatch.setattr(section2, "CONNECTIONS", section2.CONNECTIONS // 4)
+    monkeypatch.setattr(section2, "CASES", ("dip", "hash"))
+    monkeypatch.setattr("lbsim.bench.connections.WAYS", ("hashed, rehash", "least_loaded, conntable"))
+    monkeypatch.setattr("lbsim.bench.connections.LIVE", 500)
+    monkeypatch.setattr("lbsim.bench.connections.CLUSTERS", ((4, 100), (9, 500)))
     answer = CliRunner().invoke(app, ["bench", "--quick", "--json"])
     assert answer.exit_code == 0, answer.output
     rows = json.loads(answer.stdout)
@@ -160,7 +164,10 @@ def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
         assert raced == ["lbsim compiled", "plain Python, dict and heap"]
     assert [e for c, e in names if c == "sweep of two points"] == list(points.WAYS)
     assert [e for c, e in names if c == "memory"] == ["lbsim compiled, 1e4 packets"]
-    assert all(row["agrees"] for row in rows if row["ratio"] is not None)
+    balancers = ("a balancer of 468 servers", "a growing cluster")
+    assert [e for c, e in names if c == balancers[0]] == ["hashed, rehash", "least_loaded, conntable"]
+    assert next(e for c, e in names if c == balancers[1]) == "hashed, 4 servers, 100 connections"
+    assert all(row["agrees"] for row in rows if row["ratio"] is not None and row["case"] not in balancers)
 
 
 def test_disagreement_is_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
