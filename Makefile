@@ -15,10 +15,10 @@ test: $(READY)  ## style, types, every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --nbmake notebooks tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal --nbmake notebooks tests
 
 quick: $(READY)  ## the quick tests only
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests
 
 bench: $(READY)  ## speed against real peers, interleaved in one run
 	$(BIN)/lbsim bench
