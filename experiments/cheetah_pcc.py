@@ -198,11 +198,11 @@ STUDY = Study(
         Panel(
             x="time_s",
             y="active_servers",
-            series=(CHEETAH,),
+            series=DRAWN,
             xlabel="time (s)",
             ylabel="active servers",
             step=True,
-            where="10 <= time_s < 50",
+            where=f"10 <= time_s < 50 and series == '{CHEETAH}'",
         ),
     ),
 )
