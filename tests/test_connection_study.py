@@ -92,6 +92,20 @@ def test_a_point_is_named_by_what_its_policy_declares(scenario: ConnectionScenar
     assert named(in_order, 100) == names[0]
 
 
+def test_a_point_is_named_by_what_the_tables_of_its_clients_hold(
+    scenario: ConnectionScenario, tmp_path: Any
+) -> None:
+    def named(lengths: str) -> str:
+        file = tmp_path / "lengths.csv"
+        file.write_text(lengths)
+        urls = {"kind": "urls", "lengths": str(file), "sizes": "cheetah_pcc_response_size_kb"}
+        return point_key(lbsim.override(scenario, {"clients": urls}))
+
+    one, other = "value,cdf\n1,0.5\n2,1\n", "value,cdf\n1,0.5\n3,1\n"
+    names = [named(one), named(other), named(one)]
+    assert names[0] == names[2] != names[1]
+
+
 def test_a_sweep_over_policies(scenario: ConnectionScenario, tmp_path: Any) -> None:
     grid = {"balancer.policy": ["hashed", "maglev"]}
     sweep = lbsim.Sweep(name="policies", base=scenario, grid=grid, replications=2)

@@ -19,7 +19,7 @@ import numpy as np
 import lbsim
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.meaning import meaning
-from lbsim.scenario import AnyScenario, CaptureFile, PolicyDispatch, Scenario, Table, canonical
+from lbsim.scenario import AnyScenario, CaptureFile, PolicyDispatch, Scenario, Table, Urls, canonical
 from lbsim.scenario.part import Part
 from lbsim.study.points.cell import Cell
 
@@ -143,6 +143,8 @@ def by_content(part: P) -> P:
 
 
 def _is_file(part: Part, field: str) -> bool:
-    if isinstance(part, Table):
-        return field == "table" and part.table.endswith(".csv")
-    return isinstance(part, CaptureFile) and field == "file"
+    """Whether a field holds the path of a file; a table is one where it is not published."""
+    if isinstance(part, CaptureFile):
+        return field == "file"
+    tables = {Table: ("table",), Urls: ("lengths", "sizes")}.get(type(part), ())
+    return field in tables and getattr(part, field).endswith(".csv")
