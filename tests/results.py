@@ -37,7 +37,9 @@ def made_up(scenario: Scenario, samples: bool = True) -> Result:
         busy=busy,
         dropped=dropped,
         end=10**12,
-        samples=Samples(np.arange(4), *rng.integers(0, 2**62, (4, 4, cores))) if samples else None,
+        samples=Samples(np.arange(4), *rng.integers(0, 2**62, (4, 4, cores)), np.full(4, cores))
+        if samples
+        else None,
         control={"ticks": 3},
         notices=("a notice, µ",),
     )

@@ -36,7 +36,7 @@ def with_rings(result: Result, rings: list[int], warmup: str = "0ps") -> Result:
     k = len(rings)
     cores = np.zeros((k, 2), np.int64)
     halves = np.stack([np.array(rings) // 2, np.array(rings) - np.array(rings) // 2], axis=1)
-    samples = Samples(np.arange(k) * MS, cores, cores, cores, halves)
+    samples = Samples(np.arange(k) * MS, cores, cores, cores, halves, np.ones(k, np.int64))
     return replace(
         with_latencies(result, 100_000), scenario=scenario(duration=f"{k}ms", warmup=warmup), samples=samples
     )

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lbsim.balancer.balancer import Balancer
 from lbsim.balancer.policies import Unit, View, policies
-from lbsim.engine.compiled import PolicyError
 from lbsim.engine.connection.compiled import CompiledPlane
 from lbsim.engine.connection.plane import Attempts, Clients, Tally, Urls
+from lbsim.engine.policy import PolicyError
 from lbsim.scenario.consistency import Rehash
 
 EVENTS = ("begun", "completed", "remapped", "lost", "refused", "skipped", "retried")

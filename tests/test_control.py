@@ -14,7 +14,8 @@ from lbsim.engine.compiled import CompiledPlane
 from lbsim.engine.control import RssppController
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import CONTROL, Clock, Counters, Plane
-from lbsim.engine.reference import ReferencePlane
+from lbsim.engine.reference import ReferencePlane, Rings
+from lbsim.engine.rings import FifoRings, PolledRings
 from lbsim.metrics import Samples
 from lbsim.nic import Moves
 from lbsim.scenario import Cost, Deterministic, Fixed, Flows, Rsspp, Server
@@ -30,9 +31,10 @@ def test_work_in_service_counts_up_to_the_instant(engine: str) -> None:
     env, machine, table = Clock(), Machine(8, 1, 0, 0, 0), np.zeros(1, np.int64)
     plane: Plane
     if engine == "reference":
-        plane = ReferencePlane(env, iter([packets]), machine, 1, table)
+        plane = ReferencePlane(env, iter([packets]), machine, Rings(env, machine, 1, table))
     else:
-        plane = CompiledPlane(iter([packets]), machine, 1, table, fifo=engine == "fifo")
+        bank = FifoRings(machine, 1, table) if engine == "fifo" else PolledRings(machine, 1, table)
+        plane = CompiledPlane(iter([packets]), machine, bank)
     seen = []
 
     def read() -> Any:
@@ -102,7 +104,7 @@ def test_imbalance_by_hand() -> None:
     result = lbsim.run(steady(nic={"dispatch": {"kind": "policy", "policy": "round_robin"}}))
     counts = np.array([[0, 0, 0], [10, 15, 20], [10, 16, 24], [110, 16, 24], [111, 16, 124], [111, 16, 124]])
     nothing = np.zeros_like(counts)
-    samples = Samples(np.arange(6) * SECOND, counts, nothing, nothing, nothing)
+    samples = Samples(np.arange(6) * SECOND, counts, nothing, nothing, nothing, np.full(6, 2))
     # (20 - 10) / 10; one core silent, so of 1 and 4 only; alone; capped at 2000 %; a second without packets
     assert replace(result, samples=samples).imbalance().tolist() == [100.0, 300.0, 0.0, 2000.0]
     assert replace(result, samples=samples).imbalance(1.5, 3).tolist() == [300.0, 0.0]

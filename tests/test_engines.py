@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from lbsim.balancer import Unit, View, policies
 from lbsim.balancer.policies import view_of_cores
-from lbsim.engine.compiled import CompiledPlane, compile_policy
+from lbsim.engine.compiled import CompiledPlane
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import ARRIVAL, CONTROL, Choice, Clock, Plane
-from lbsim.engine.reference import ReferencePlane
+from lbsim.engine.policy import compile_policy
+from lbsim.engine.reference import ReferencePlane, Rings
+from lbsim.engine.rings import FifoRings, PolledRings
 from lbsim.workload.packets import Packets
 
 POLICIES = ("round_robin", "uniform", "hashed", "power_of_two", "least_loaded")
@@ -93,12 +96,14 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
         choose = policies()[case.policy].choose if engine == "reference" else COMPILED[case.policy]
         state = np.zeros(policies()[case.policy].state, np.int64)
         choice = Choice(choose, state, 42, np.array(case.hashes, np.uint32))
-    args = (iter(columns(case)), case.machine, case.cores, table)
     plane: Plane
     if engine == "reference":
-        plane = reference(env, *args, choice=choice, log=True)
+        rings = Rings(env, case.machine, case.cores, table, choice)
+        plane = reference(env, iter(columns(case)), case.machine, rings, log=True)
     else:
-        plane = CompiledPlane(*args, fifo=engine == "fifo", choice=choice, log=True)
+        banks = {"fifo": FifoRings, "poll": partial(PolledRings, choice=choice)}
+        bank = banks[engine](case.machine, case.cores, table)
+        plane = CompiledPlane(iter(columns(case)), case.machine, bank, log=True)
     seen: list[Any] = []
 
     def control() -> Any:
@@ -123,7 +128,7 @@ def outcome(case: Case, engine: str, reference: type[ReferencePlane] = Reference
         "tally": (
             t.offered,
             t.offered_bytes,
-            t.dropped,
+            t.drops,
             t.dropped_bytes,
             t.latency.total,
             t.latency.high,

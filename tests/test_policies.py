@@ -20,10 +20,12 @@ from lbsim.balancer.choices import BUCKETS, LARGE, SMALL, VNODES
 from lbsim.balancer.policies import fewest, slots_of, soonest, table_over
 from lbsim.balancer.tournament import new_order, no_order
 from lbsim.balancer.weighted import LONGEST, awrr_weights, weighted_list
-from lbsim.engine.compiled import CompiledPlane, compile_policy
+from lbsim.engine.compiled import CompiledPlane
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Clock
-from lbsim.engine.reference import ReferencePlane
+from lbsim.engine.policy import compile_policy
+from lbsim.engine.reference import ReferencePlane, Rings
+from lbsim.engine.rings import PolledRings
 from lbsim.workload.packets import Packets
 
 CONFIGURED = 16
@@ -391,8 +393,11 @@ def test_a_policy_with_a_table_or_memory_picks_cores_alike_in_both_engines(name,
     for engine, choose in ((ReferencePlane, own.choose), (CompiledPlane, compiled(name))):
         chosen = Choice(choose, np.zeros(own.state, np.int64), 3, hashes)
         table, machine, clock = table_over(own, 3, 3), Machine(8, 2, 0, 0, 0), Clock()
-        first_ones = (clock,) if engine is ReferencePlane else ()
-        plane = engine(*first_ones, iter([packets]), machine, 3, table, choice=chosen, log=True)
+        if engine is ReferencePlane:
+            bank = Rings(clock, machine, 3, table, chosen)
+            plane = ReferencePlane(clock, iter([packets]), machine, bank, log=True)
+        else:
+            plane = CompiledPlane(iter([packets]), machine, PolledRings(machine, 3, table, chosen), log=True)
         clock.run()
         logs.append([column.tolist() for column in plane.finish().log])
     assert logs[0] == logs[1]

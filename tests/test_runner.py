@@ -14,7 +14,7 @@ import pytest
 import sweeps
 from sweeps import BASE, Notes, alive, misbehaving, offered, payloads, processes, seeds, started
 
-from lbsim.engine.compiled import choose_and_poll
+from lbsim.engine.rings import choose_and_poll
 from lbsim.engine.run import run
 from lbsim.scenario import CaptureFile, Recorded, override
 from lbsim.study.points import pointfile, store

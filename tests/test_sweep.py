@@ -44,7 +44,7 @@ def made_up(scenario: Scenario, progress: object = None, *, settles: int = 200) 
         time = k * scenario.measure.interval
         waiting = np.column_stack([np.minimum(k, settles) + k % 2] * 2)
         zeros = np.zeros_like(waiting)
-        samples = Samples(time, zeros, zeros, zeros, waiting)
+        samples = Samples(time, zeros, zeros, zeros, waiting, np.ones(len(time), np.int64))
     return Result(
         scenario=scenario,
         engine="made up",

@@ -18,6 +18,7 @@ from lbsim.engine.compiled import CompiledPlane
 from lbsim.engine.control import RssppController
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Clock, Counters, Int64s
+from lbsim.engine.rings import FifoRings
 from lbsim.nic import round_robin_table
 from lbsim.scenario import Rsspp
 from lbsim.units import MS, US
@@ -69,7 +70,7 @@ def lbsim_compiled(trace: list[Packets]) -> Fed:
     env = Clock()
     table = round_robin_table(BUCKETS, CORES)
     machine = Machine(ring=RING, burst=1, per_batch=0, warmup=0, delay=0)
-    plane = CompiledPlane(iter(trace), machine, CORES, table, fifo=True)
+    plane = CompiledPlane(iter(trace), machine, FifoRings(machine, CORES, table))
     balancer = _balancer(env, plane, trace)
     env.run()
     tally = plane.finish()

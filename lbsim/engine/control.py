@@ -6,7 +6,7 @@ run then only drains.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,14 @@ from lbsim.units import SECOND
 Process = Generator[simpy.Event, Any, None]
 
 
-def sample(env: Clock, plane: Plane, interval: int, until: int, rows: list[tuple[Any, ...]]) -> Process:
-    """Append the cumulative counters at 0, interval, 2 x interval ... up to and including `until`."""
+def sample(
+    env: Clock, plane: Plane, interval: int, until: int, used: Callable[[], int], rows: list[tuple[Any, ...]]
+) -> Process:
+    """Append counters and cores in use at 0, interval, 2 x interval ... up to and including `until`."""
     while True:
         plane.sync(env.now)
         c = plane.counters(env.now)
-        rows.append((env.now, c.processed, c.busy, c.dropped, c.occupancy))
+        rows.append((env.now, c.processed, c.busy, c.dropped, c.occupancy, used()))
         if env.now + interval > until:
             return
         yield env.wait(interval, CONTROL)

@@ -51,13 +51,12 @@ SLOT = np.dtype(
     ]
 )
 
-# `counts` is one array: a tally of the measured cohort, then the latency histogram, then packets polled
-# from the rings by bucket.
+# `counts` is one array: a tally of the measured cohort, then the latency histogram.
 DROPPED, DROPPED_BYTES, LATENCY_SUM, LATENCY_LOW, LATENCY_HIGH, OFFERED, OFFERED_BYTES, LAST = range(8)
+QUEUE_FULL, NOT_OWNER, REORDERED = 8, 9, 10
 NEVER = np.iinfo(np.int64).max
 
-TALLY = 8
-POLLED = TALLY + BINS
+TALLY = 12
 
 TO_CORE, DEPARTURE = 0, 1  # rows of the packet log
 
@@ -70,34 +69,52 @@ class Machine(NamedTuple):
     per_batch: int  # ps a poll costs apart from its packets
     warmup: int  # ps; only packets arriving from here on are measured
     delay: int  # ps added to each latency: the path outside the server
+    interval: int = 0  # ps of arrivals that share a latency histogram; 0: only the whole run has one
 
 
 class State(NamedTuple):
-    """Everything that changes."""
+    """The cores and what waits for them."""
 
     cores: Records  # CORE[n]
     rings: Records  # SLOT[n, capacity], the capacity a power of two
-    counts: Int64s  # tally, histogram, polled
+    polled: Int64s  # packets taken from the rings, by bucket of the indirection table
+
+
+class Books(NamedTuple):
+    """What is written down."""
+
+    counts: Int64s  # tally, histogram
+    rows: Int64s  # [intervals, BINS]: latencies by interval of arrival; [0, BINS] where not kept
     log: Int64s  # [2, packets]: core and departure of each packet; [2, 0] where none is kept
 
 
 def idle(cores: int, ring: int, buckets: int) -> State:
-    """Return idle cores with empty rings and no log."""
+    """Return idle cores with empty rings."""
     capacity = 1 << (ring - 1).bit_length()
-    state = State(
-        np.zeros(cores, CORE),
-        np.zeros((cores, capacity), SLOT),
-        np.zeros(POLLED + buckets, np.int64),
-        np.empty((2, 0), np.int64),
+    return State(np.zeros(cores, CORE), np.zeros((cores, capacity), SLOT), np.zeros(buckets, np.int64))
+
+
+def empty_books(intervals: int = 0) -> Books:
+    """Return books with nothing in them and no log."""
+    books = Books(
+        np.zeros(TALLY + BINS, np.int64), np.zeros((intervals, BINS), np.int64), np.empty((2, 0), np.int64)
     )
-    clear(state.counts)
-    return state
+    clear(books.counts)
+    return books
 
 
 def clear(counts: Int64s) -> None:
     """Empty the tally; the smallest latency starts at the largest int64."""
     counts[:TALLY] = 0
     counts[LATENCY_LOW] = NEVER
+
+
+@inlined
+def record(counts: Int64s, rows: Int64s, m: Machine, arrival: int, latency: int) -> None:
+    """Add a latency of the cohort to the histograms."""
+    counts[TALLY + bin_of(latency)] += 1
+    if m.interval:
+        rows[min(arrival // m.interval, rows.shape[0] - 1), bin_of(latency)] += 1
 
 
 @inlined
@@ -130,7 +147,7 @@ def drop(cores: Records, counts: Int64s, m: Machine, c: int, t: int, frame: int)
 
 
 @inlined
-def begin(cores: Records, rings: Records, counts: Int64s, m: Machine, c: int, now: int) -> None:
+def begin(cores: Records, rings: Records, polled: Int64s, m: Machine, c: int, now: int) -> None:
     """Core c polls its ring, which is not empty, and starts on the batch."""
     mask = rings.shape[1] - 1
     core = cores[c]
@@ -139,12 +156,15 @@ def begin(cores: Records, rings: Records, counts: Int64s, m: Machine, c: int, no
     for k in range(core.head, core.head + n):
         slot = rings[c, k & mask]
         cost += slot.service
-        counts[POLLED + slot.bucket] += 1
+        polled[slot.bucket] += 1
     core.serving, core.start, core.cost, core.end, core.active = n, now, cost, now + cost, 1
 
 
 @inlined
-def settle(cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machine, c: int, now: int) -> None:
+def settle(
+    cores: Records, rings: Records, polled: Int64s, counts: Int64s, rows: Int64s, log: Int64s, m: Machine,
+    c: int, now: int,
+) -> None:  # fmt: skip
     """Let core c finish every batch that ends at or before now, polling again after each."""
     mask = rings.shape[1] - 1
     core = cores[c]
@@ -154,7 +174,7 @@ def settle(cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machi
             slot = rings[c, k & mask]
             if slot.time >= m.warmup:
                 latency = end - slot.time + m.delay
-                counts[TALLY + bin_of(latency)] += 1
+                record(counts, rows, m, slot.time, latency)
                 total, low, high = total + latency, min(low, latency), max(high, latency)
             if log.shape[1]:
                 log[DEPARTURE, slot.packet] = end
@@ -165,16 +185,16 @@ def settle(cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machi
         core.busy += core.cost
         core.serving, core.cost, core.active = 0, 0, 0
         if core.count:
-            begin(cores, rings, counts, m, c, end)
+            begin(cores, rings, polled, m, c, end)
 
 
 @inlined
 def admit(
-    cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machine,
+    cores: Records, rings: Records, polled: Int64s, counts: Int64s, rows: Int64s, log: Int64s, m: Machine,
     c: int, t: int, service: int, bucket: int, frame: int, i: int,
 ) -> None:  # fmt: skip
     """Put packet i, arriving at t, into core c's ring, or drop it; an idle core starts at once."""
-    settle(cores, rings, counts, log, m, c, t)
+    settle(cores, rings, polled, counts, rows, log, m, c, t)
     core = cores[c]
     if log.shape[1]:
         log[TO_CORE, i] = c
@@ -185,23 +205,25 @@ def admit(
         slot.time, slot.service, slot.bucket, slot.packet = t, service, bucket, i
         core.count += 1
         if not core.active:
-            begin(cores, rings, counts, m, c, t)
+            begin(cores, rings, polled, m, c, t)
 
 
 @lean
 def poll(
-    cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machine, table: Int64s,
-    time: Int64s, bucket: Int32s, service: Int64s, frame: Int32s, base: int,
+    cores: Records, rings: Records, polled: Int64s, counts: Int64s, rows: Int64s, log: Int64s, m: Machine,
+    table: Int64s, time: Int64s, bucket: Int32s, service: Int64s, frame: Int32s, base: int,
 ) -> None:  # fmt: skip
     """Run packets base, base + 1 ... through the indirection table into the cores."""
     for i in range(len(time)):
         c = table[bucket[i]]
-        admit(cores, rings, counts, log, m, c, time[i], service[i], bucket[i], frame[i], base + i)
+        admit(
+            cores, rings, polled, counts, rows, log, m, c, time[i], service[i], bucket[i], frame[i], base + i
+        )
 
 
 @lean
 def choose_and_poll(
-    cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machine,
+    cores: Records, rings: Records, polled: Int64s, counts: Int64s, rows: Int64s, log: Int64s, m: Machine,
     policy: Callable[[View, Unit], int], view: View, hashes: Any,
     time: Int64s, flow: Int32s, service: Int64s, frame: Int32s, base: int,
 ) -> int:  # fmt: skip
@@ -210,7 +232,7 @@ def choose_and_poll(
     for i in range(len(time)):
         t, total = time[i], 0
         for c in range(n):
-            settle(cores, rings, counts, log, m, c, t)
+            settle(cores, rings, polled, counts, rows, log, m, c, t)
             queue[c] = cores[c].count
             total += queue[c]
         f = np.int64(flow[i])
@@ -222,15 +244,18 @@ def choose_and_poll(
         c = policy(now, unit)
         if c < 0 or c >= n:
             return base + i
-        admit(cores, rings, counts, log, m, c, t, service[i], 0, frame[i], base + i)
+        admit(cores, rings, polled, counts, rows, log, m, c, t, service[i], 0, frame[i], base + i)
     return -1
 
 
 @lean
-def catch_up(cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machine, now: int) -> None:
+def catch_up(
+    cores: Records, rings: Records, polled: Int64s, counts: Int64s, rows: Int64s, log: Int64s, m: Machine,
+    now: int,
+) -> None:  # fmt: skip
     """Bring every core up to date."""
     for c in range(len(cores)):
-        settle(cores, rings, counts, log, m, c, now)
+        settle(cores, rings, polled, counts, rows, log, m, c, now)
 
 
 @lean
@@ -248,8 +273,8 @@ def hold(cores: Records, c: int, now: int, length: int) -> None:
 
 @lean
 def fifo(
-    cores: Records, rings: Records, counts: Int64s, log: Int64s, m: Machine, table: Int64s,
-    time: Int64s, bucket: Int32s, service: Int64s, frame: Int32s, base: int,
+    cores: Records, rings: Records, polled: Int64s, counts: Int64s, rows: Int64s, log: Int64s, m: Machine,
+    table: Int64s, time: Int64s, bucket: Int32s, service: Int64s, frame: Int32s, base: int,
 ) -> None:  # fmt: skip
     """Run packets through the indirection table and the ring recursion."""
     mask = rings.shape[1] - 1
@@ -265,14 +290,14 @@ def fifo(
             departure = max(t, core.end) + service[i]
             slot = rings[c, k & mask]
             slot.time, slot.service, slot.bucket = departure, service[i], bucket[i]
-            counts[POLLED + bucket[i]] += 1
+            polled[bucket[i]] += 1
             core.end = departure
             core.busy += service[i]
             core.count = k + 1
             last = max(last, departure)
             if t >= m.warmup:
                 latency = departure - t + m.delay
-                counts[TALLY + bin_of(latency)] += 1
+                record(counts, rows, m, t, latency)
                 total, low, high = total + latency, min(low, latency), max(high, latency)
         if log.shape[1]:
             log[TO_CORE, base + i] = c

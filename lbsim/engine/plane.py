@@ -20,8 +20,12 @@ from lbsim.metrics.result import PacketLog
 
 Int64s = NDArray[np.int64]
 
-DEPARTURE, CONTROL, ARRIVAL = -1, 0, 1
-"""SimPy priorities: at equal time departures come first, then control, then arrivals."""
+DEPARTURE, HAND_OVER, CONTROL, ARRIVAL = -2000, -1, 0, 1
+"""SimPy priorities: at equal time departures come first, then packets that a core hands over to others, then
+control, then arrivals. Where cores share something, core c departs with DEPARTURE + c: in order of number."""
+
+RING_FULL, QUEUE_FULL, NOT_OWNER = "ring full", "queue full", "not owner"
+"""Why packets are dropped: by the NIC, by a queue in memory, or by a core that does not own their bucket."""
 
 
 Progress = Callable[[int, int], None]
@@ -76,9 +80,11 @@ class Tally(NamedTuple):
 
     offered: int
     offered_bytes: int
-    dropped: int
+    drops: dict[str, int]  # by cause; only causes that this data plane knows
     dropped_bytes: int
     latency: Histogram
+    latencies: Int64s  # [intervals, BINS] of the same, by interval of arrival; [0, BINS] where not kept
+    reordered: int  # packets that left after a later one of their flow; 0 where not measured
     counters: Counters  # whole run, after draining
     end: int  # ps of the last departure
     log: PacketLog | None

@@ -11,12 +11,14 @@ import numpy as np
 
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.policies import table_over
-from lbsim.engine.compiled import CompiledPlane, PolicyError, compile_policy
+from lbsim.engine.compiled import Bank, CompiledPlane
 from lbsim.engine.connection.run import run_connections
 from lbsim.engine.control import RssppController, sample, stalls
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import Choice, Clock, Int64s, Plane
-from lbsim.engine.reference import ReferencePlane
+from lbsim.engine.policy import PolicyError, compile_policy
+from lbsim.engine.reference import ReferencePlane, Rings
+from lbsim.engine.rings import FifoRings, PolledRings
 from lbsim.engine.source import SPRAYER_BUCKETS, Source, open_source
 from lbsim.metrics import AnyResult, ConnectionResult
 from lbsim.metrics.adequacy import too_short
@@ -92,7 +94,7 @@ def _run(
             env.process(stalls(env, plane, core, s.server.stalls, end, own))
     rows: list[tuple[Any, ...]] = []
     if s.measure.interval:
-        env.process(sample(env, plane, s.measure.interval, end, rows))
+        env.process(sample(env, plane, s.measure.interval, end, lambda: s.server.cores, rows))
     env.run()
     tally = plane.finish()
     if tally.offered == 0:
@@ -103,10 +105,12 @@ def _run(
         span=end - s.warmup,
         offered=tally.offered,
         offered_bytes=tally.offered_bytes,
-        delivered=tally.offered - tally.dropped,
+        delivered=tally.offered - sum(tally.drops.values()),
         delivered_bytes=tally.offered_bytes - tally.dropped_bytes,
-        drops={"ring full": tally.dropped},
+        drops=tally.drops,
         latency=tally.latency,
+        latencies=tally.latencies if s.measure.latency else None,
+        reordered=tally.reordered if s.measure.reordering else None,
         processed=tally.counters.processed,
         busy=tally.counters.busy,
         dropped=tally.counters.dropped,
@@ -134,7 +138,9 @@ def _plane(
         per_batch=server.cost.per_batch.ps(server.clock),
         warmup=s.warmup,
         delay=s.measure.path_delay,
+        interval=(s.measure.interval or 0) if s.measure.latency else 0,
     )
+    intervals = -(-end // machine.interval) if machine.interval else 0
     choice, table = None, _table(s)
     if policy is not None:
         choose = compile_policy(policy.choose) if compiled else policy.choose
@@ -146,17 +152,14 @@ def _plane(
         if progress is not None:
             progress(min(1.0, now / end), packets)
 
-    packets = source.packets()
+    options: Any = {"intervals": intervals, "log": s.measure.packets, "progress": report}
+    cores = server.cores
     if not compiled:
-        return ReferencePlane(
-            env, packets, machine, server.cores, table,
-            choice=choice, log=s.measure.packets, progress=report,
-        )  # fmt: skip
+        rings = Rings(env, machine, cores, table, choice)
+        return ReferencePlane(env, source.packets(), machine, rings, **options)
     fifo = choice is None and server.burst == 1 and machine.per_batch == 0 and server.stalls is None
-    return CompiledPlane(
-        packets, machine, server.cores, table,
-        fifo=fifo, choice=choice, log=s.measure.packets, progress=report,
-    )  # fmt: skip
+    bank: Bank = FifoRings(machine, cores, table) if fifo else PolledRings(machine, cores, table, choice)
+    return CompiledPlane(source.packets(), machine, bank, **options)
 
 
 def _table(scenario: Scenario) -> Int64s:

@@ -38,6 +38,7 @@ class Samples(NamedTuple):
     busy: Int64s  # ps of work done, [k, cores]
     dropped: Int64s  # packets refused by a full ring, [k, cores]
     occupancy: Int64s  # packets in the ring at the instant, [k, cores]
+    used: Int64s  # cores in use, [k]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Result:
     dropped: Int64s  # packets per core, whole run
     end: int  # ps at which the last packet left
     samples: Samples | None = None
+    latencies: Int64s | None = None  # [intervals, BINS]: the histogram by interval of arrival, if asked for
+    reordered: int | None = None  # packets that left after a later one of their flow, if asked for
     packets: PacketLog | None = None
     control: dict[str, int] = field(default_factory=dict)  # e.g. ticks, moves of RSS++
     notices: tuple[str, ...] = ()

@@ -15,25 +15,22 @@ from lbsim.scenario.consistency import (
     Rehash,
     SilkRoad,
 )
-from lbsim.scenario.errors import ScenarioError
-from lbsim.scenario.fields import Rate, Work
-from lbsim.scenario.machine import (
-    Bimodal,
-    Cost,
-    Exponential,
-    Fixed,
-    Law,
-    Lognormal,
+from lbsim.scenario.dispatch import (
+    AnyDispatch,
+    Grow,
     Nic,
-    Pareto,
     PolicyDispatch,
     Rss,
     Rsspp,
-    Server,
+    RssRoundRobin,
+    Scaling,
+    Software,
     Sprayer,
-    Stalls,
-    Table,
+    TrafficClasses,
 )
+from lbsim.scenario.errors import ScenarioError
+from lbsim.scenario.fields import Rate, Work
+from lbsim.scenario.machine import PerBucket, Server, Shared, Stalls
 from lbsim.scenario.models import Measure, Scenario
 from lbsim.scenario.toml import AnyScenario, canonical, dump_toml, json_schema, load_scenario, override
 from lbsim.scenario.traffic import (
@@ -42,12 +39,15 @@ from lbsim.scenario.traffic import (
     Batched,
     Campus,
     CaptureFile,
+    Closed,
     Deterministic,
     Flows,
     OnOff,
     Poisson,
+    Profile,
     Recorded,
 )
+from lbsim.scenario.work import Bimodal, Cost, Exponential, Fixed, Law, Lognormal, Pareto, Table
 
 __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "Scenario",
@@ -60,14 +60,24 @@ __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "OnOff",
     "Batched",
     "Recorded",
+    "Closed",
     "Batch",
+    "Profile",
     "Rate",
     "Nic",
+    "AnyDispatch",
     "Rss",
+    "Grow",
+    "RssRoundRobin",
     "Rsspp",
+    "Scaling",
     "Sprayer",
+    "TrafficClasses",
+    "Software",
     "PolicyDispatch",
     "Server",
+    "PerBucket",
+    "Shared",
     "Cost",
     "Work",
     "Law",

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from lbsim.scenario.clients import law_problems
 from lbsim.scenario.errors import refuse
 from lbsim.scenario.fields import Time
-from lbsim.scenario.machine import Law
 from lbsim.scenario.part import Part
+from lbsim.scenario.work import Law
 from lbsim.units import SECOND, format_time
 
 MOST_CHANGES: Final = 1e7  # each builds a table anew and looks at every live connection

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from lbsim.scenario.errors import refuse, show
 from lbsim.scenario.fields import TableName, Time, Work
-from lbsim.scenario.machine import Law
 from lbsim.scenario.part import Part
+from lbsim.scenario.work import Law
 from lbsim.units import SECOND, US, format_time
 
 LONGEST: Final = 2**53

@@ -8,33 +8,32 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lbsim.scenario.errors import refuse
-from lbsim.scenario.fields import Period, PositiveTime, Time, Title
-from lbsim.scenario.machine import (
-    Bimodal,
-    Exponential,
-    Fixed,
-    Lognormal,
+from lbsim.scenario.dispatch import (
     Nic,
-    Pareto,
     PolicyDispatch,
     Rss,
     Rsspp,
-    Server,
+    RssRoundRobin,
+    Software,
     Sprayer,
-    Table,
+    TrafficClasses,
 )
+from lbsim.scenario.errors import refuse
+from lbsim.scenario.fields import Period, PositiveTime, Time, Title
+from lbsim.scenario.machine import PerBucket, Server, Shared
 from lbsim.scenario.part import Part
 from lbsim.scenario.traffic import (
     Batched,
     Campus,
     CaptureFile,
+    Closed,
     Deterministic,
     Flows,
     OnOff,
     Poisson,
     Recorded,
 )
+from lbsim.scenario.work import Bimodal, Exponential, Fixed, Lognormal, Pareto, Table
 from lbsim.units import SECOND, format_time
 
 MOST_PACKETS: Final = 1e13  # days of computing
@@ -44,7 +43,7 @@ ROUGH_FRAME: Final = {"imix": 350, "campus": 1000, "campus-4": 1000}  # bytes; o
 ROUGH_PPS: Final = {"campus": 5e5, "campus-4": 2e6}  # same
 
 AnyTraffic = Flows | Campus | CaptureFile
-AnyArrivals = Poisson | Deterministic | OnOff | Batched | Recorded
+AnyArrivals = Poisson | Deterministic | OnOff | Batched | Recorded | Closed
 
 
 class Measure(Part):
@@ -52,6 +51,10 @@ class Measure(Part):
 
     interval: Period | None = None
     """Sampling period of the time series; left out, none are kept."""
+    latency: bool = False
+    """Whether to keep a latency histogram for each interval, of the packets that arrive in it."""
+    reordering: bool = False
+    """Whether to count packets that leave the server after a later one of their flow."""
     path_delay: Time = 0
     """Added to every latency: what wire and generator take."""
     packets: bool = False
@@ -137,9 +140,10 @@ KINDS: Final[dict[str, type[Part]]] = {
     part.model_fields["kind"].default: part
     for part in (
         *(Flows, Campus, CaptureFile),
-        *(Poisson, Deterministic, OnOff, Batched, Recorded),
-        *(Rss, Rsspp, Sprayer, PolicyDispatch),
+        *(Poisson, Deterministic, OnOff, Batched, Recorded, Closed),
+        *(Rss, Rsspp, RssRoundRobin, Sprayer, TrafficClasses, Software, PolicyDispatch),
         *(Fixed, Exponential, Lognormal, Pareto, Bimodal, Table),
+        *(PerBucket, Shared),
     )
 }
 """Every part of this grain that is chosen by its kind; no two share a kind."""
@@ -176,10 +180,13 @@ def _pps(parts: dict[str, Any]) -> float | None:
     if not parts.keys() >= {"traffic", "arrivals", "server"}:  # some part was refused before
         return None
     traffic, arrivals = parts["traffic"], parts["arrivals"]
+    frame = _rough_frame(traffic)
+    if isinstance(arrivals, Closed):
+        return arrivals.link.pps(frame)
     if arrivals.load is not None:
-        return float(arrivals.load * parts["server"].capacity())
+        return float(arrivals.load * parts["server"].capacity(frame))
     if arrivals.rate is not None:
-        return float(arrivals.rate.pps(_rough_frame(traffic)))
+        return float(arrivals.rate.pps(frame))
     return float(ROUGH_PPS[traffic.trace] * arrivals.speed) if isinstance(traffic, Campus) else None
 
 

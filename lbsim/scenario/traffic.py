@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lbsim.scenario.errors import refuse, show
-from lbsim.scenario.fields import File, Frame, Loops, PositiveTime, Rate, RateText, Time
+from lbsim.scenario.fields import File, Frame, Loops, Period, PositiveTime, Rate, RateText, Time
 from lbsim.scenario.part import Part
 from lbsim.units import NS
 
@@ -46,6 +46,26 @@ class CaptureFile(Part):
     """Refuse a file that unpacks to more."""
 
 
+class Profile(Part):
+    """How the rate changes over time: it is multiplied by one factor after another."""
+
+    every: Period
+    """Time for which each factor holds; the last holds on."""
+    factors: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=1000)], ...],
+        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    ]
+    """The factors, in order; the rates given elsewhere are those of factor 1."""
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if not self.factors:
+            refuse("arrivals.profile.factors: empty; write at least one factor, e.g. [1.0]")
+        if not self.factors[-1] > 0:
+            refuse("arrivals.profile.factors: the last is 0 and holds on; end with a factor above 0")
+        return self
+
+
 class Arrivals(Part):
     """What arrival processes share: exactly one way to say how fast."""
 
@@ -54,6 +74,8 @@ class Arrivals(Part):
     """Mean rate."""
     load: float | None = Field(default=None, gt=0, le=100, examples=[0.8])
     """Mean offered work over the capacity of all cores at full bursts; above 1 is overload."""
+    profile: Profile | None = None
+    """How the rate changes over time; left out, it does not."""
 
     @model_validator(mode="after")
     def _one_pace(self) -> Self:
@@ -132,3 +154,21 @@ class Recorded(Arrivals):
     """Replay speed; 1 is as recorded."""
     batch: Batch | None = None
     """Send in batches, each when its first packet is due."""
+
+
+class Closed(Part):
+    """Closed loop: each flow keeps a window of packets under way over one link, as long TCP flows do.
+
+    A packet waits for the link, crosses it, waits for its core, is served, and `delay` later its
+    acknowledgement lets the flow send the next. Flows on a full core get its share; the others take the rest.
+    """
+
+    kind: Literal["closed"] = "closed"
+    link: RateText = Field(examples=["100Gbps"])
+    """Rate of the link that all flows share."""
+    window: float = Field(ge=1, le=10**5, examples=[30.0])
+    """Mean packets that a flow keeps under way."""
+    spread: float = Field(default=0.0, ge=0, le=10)
+    """Coefficient of variation of the windows of flows, log-normal; 0 makes them equal."""
+    delay: PositiveTime
+    """From the end of service to the next packet in the queue of the link: the rest of the round trip."""

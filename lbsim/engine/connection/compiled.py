@@ -14,11 +14,11 @@ from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from lbsim.balancer.balancer import Balancer
 from lbsim.balancer.policies import View, fewest
 from lbsim.balancer.tournament import new_order, no_order
-from lbsim.engine.compiled import PolicyError, compile_policy
 from lbsim.engine.connection import agenda, changes, kernels, state
 from lbsim.engine.connection.plane import Attempts, Breaks, Clients, Counters, Int64s, Tally, Urls
 from lbsim.engine.connection.state import Habits, State
 from lbsim.engine.plane import Progress
+from lbsim.engine.policy import PolicyError, compile_policy
 
 PAUSE: Final = 1 << 20
 """Events a kernel call runs at most: progress is told in between, and Ctrl-C is heard."""
@@ -148,9 +148,7 @@ class CompiledPlane:
         try:
             return kernel(*arguments)
         except (NumbaError, UnsupportedBytecodeError) as error:
-            said = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reasons = [line for line in said if not line.startswith("Failed in nopython mode")]
-            raise PolicyError((reasons or ["Numba gives no reason"])[0]) from error
+            raise PolicyError.of(error) from error
 
     # --- control ---------------------------------------------------------------------------------------
 

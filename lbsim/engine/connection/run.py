@@ -12,13 +12,13 @@ import numpy as np
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.balancer import Balancer, memory_bytes
 from lbsim.balancer.policies import slots_of
-from lbsim.engine.compiled import PolicyError
 from lbsim.engine.connection.compiled import CompiledPlane
 from lbsim.engine.connection.control import Churn, adapt, sample
 from lbsim.engine.connection.plane import END, Clients, Plane
 from lbsim.engine.connection.reference import ReferencePlane
 from lbsim.engine.connection.source import attempts_of, clients_of
 from lbsim.engine.plane import Clock
+from lbsim.engine.policy import PolicyError
 from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.connections import ConnectionResult, ConnectionSamples
 from lbsim.rng import coin, stream

@@ -51,8 +51,8 @@ def from_row(row: Row, scenario: AnyScenario) -> AnyResult:
     samples = None
     if "sampled_time" in row:
         cores = len(row["processed"])
-        parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:]}
-        samples = Samples(row["sampled_time"], **parts)
+        parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:-1]}
+        samples = Samples(row["sampled_time"], **parts, used=row["sampled_used"])
     return Result(
         **head,
         **{name: row[name] for name in (*SCALARS, *PER_CORE)},
