@@ -76,7 +76,7 @@ def lbsim_compiled(trace: list[Packets]) -> Fed:
     tally = plane.finish()
     latency = tally.latency
     p99 = latency.quantile(0.99) / US
-    outcome = Outcome(tally.offered, latency.mean / US, p99, tally.dropped / tally.offered)
+    outcome = Outcome(tally.offered, latency.mean / US, p99, sum(tally.drops.values()) / tally.offered)
     return Fed(outcome, balancer.moves, table.tolist())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lbsim.engine import kernels
 from lbsim.engine.kernels import Books, Machine
-from lbsim.engine.plane import NOT_OWNER, QUEUE_FULL, RING_FULL, Counters, Int64s, Progress, Tally
+from lbsim.engine.plane import NOT_OWNER, QUEUE_FULL, RING_FULL, Counters, Flags, Int64s, Progress, Tally
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import PacketLog
 from lbsim.workload.packets import Packets
@@ -41,6 +41,12 @@ class Bank(Protocol):
 
     def stall(self, core: int, now: int, length: int) -> None:
         """Hold a core, which has caught up."""
+
+    def moved(self, now: int) -> None:
+        """Take note that the table has been rewritten at `now`, to which everything has caught up."""
+
+    def in_transit(self) -> Flags | None:
+        """Return the buckets on their way to another core; None for none."""
 
     def drain(self, books: Books) -> None:
         """After the last arrival: run to the last departure."""
@@ -119,6 +125,14 @@ class CompiledPlane:
     def stall(self, core: int, now: int, length: int) -> None:
         """Hold a core for `length` ps."""
         self._bank.stall(core, now, length)
+
+    def moved(self, now: int) -> None:
+        """Say that the table has been rewritten."""
+        self._bank.moved(now)
+
+    def in_transit(self) -> Flags | None:
+        """Return the buckets on their way to another core."""
+        return self._bank.in_transit()
 
     def finish(self) -> Tally:
         """Run every packet and every departure."""

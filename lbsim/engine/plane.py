@@ -19,6 +19,7 @@ from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import PacketLog
 
 Int64s = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 DEPARTURE, HAND_OVER, CONTROL, ARRIVAL = -2000, -1, 0, 1
 """SimPy priorities: at equal time departures come first, then packets that a core hands over to others, then
@@ -105,6 +106,15 @@ class Plane(Protocol):
 
     def stall(self, core: int, now: int, length: int) -> None:
         """Hold a core for `length` ps: its batch in service, or its next poll, ends that much later."""
+
+    def moved(self, now: int) -> None:
+        """Say that the indirection table has been rewritten at `now`."""
+
+    def in_transit(self) -> Flags | None:
+        """Return which buckets are still on their way to the core that the table names; None for none.
+
+        Control must leave those where the table has them.
+        """
 
     def finish(self) -> Tally:
         """Run to the last departure and return what was counted."""

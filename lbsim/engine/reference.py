@@ -23,6 +23,7 @@ from lbsim.engine.plane import (
     Choice,
     Clock,
     Counters,
+    Flags,
     Int64s,
     Progress,
     Tally,
@@ -72,6 +73,12 @@ class Bank(Protocol):
 
     def stall(self, core: int, length: int) -> None:
         """Hold a core for `length` ps."""
+
+    def moved(self) -> None:
+        """Take note that the table has been rewritten now."""
+
+    def in_transit(self) -> Flags | None:
+        """Return the buckets on their way to another core; None for none."""
 
     def drain(self) -> None:
         """After the last event: let go what still waits for something, and run to the last departure."""
@@ -132,7 +139,7 @@ class Rings:
     """Independent cores, one ring each: packets by the indirection table, or where a policy sends them."""
 
     name = "a SimPy process per packet"
-    causes = (RING_FULL,)
+    causes: tuple[str, ...] = (RING_FULL,)
     reordered = 0
 
     def __init__(
@@ -182,6 +189,12 @@ class Rings:
     def stall(self, core: int, length: int) -> None:
         """Hold a core for `length` ps."""
         self.cores[core].stall(length)
+
+    def moved(self) -> None:
+        """Do nothing: buckets keep no state."""
+
+    def in_transit(self) -> None:
+        """Return None: buckets keep no state."""
 
     def drain(self) -> None:
         """Do nothing: cores work until their rings are empty."""
@@ -262,6 +275,14 @@ class ReferencePlane:
     def stall(self, core: int, now: int, length: int) -> None:
         """Hold a core for `length` ps."""
         self.bank.stall(core, length)
+
+    def moved(self, now: int) -> None:
+        """Say that the table has been rewritten."""
+        self.bank.moved()
+
+    def in_transit(self) -> Flags | None:
+        """Return the buckets on their way to another core."""
+        return self.bank.in_transit()
 
     def finish(self) -> Tally:
         """Return what was counted, once the environment has run out of events."""

@@ -1,4 +1,4 @@
-"""Banks of independent cores, one ring each: packets by the indirection table, or where a policy sends them."""
+"""Banks of independent cores, a ring each: packets go by the indirection table, or where a policy says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FifoRings:
     """Cores whose departures are final at admission: no polls, no cost of a batch, no stalls."""
 
     name = "ring recursion"
-    causes = (RING_FULL,)
+    causes: tuple[str, ...] = (RING_FULL,)
 
     def __init__(self, machine: Machine, cores: int, table: Int64s) -> None:
         self.table = table
@@ -52,6 +52,12 @@ class FifoRings:
         """Raise RuntimeError: what has been admitted can no longer be held up."""
         raise RuntimeError("the ring recursion knows no stalls; poll the rings instead")
 
+    def moved(self, now: int) -> None:
+        """Do nothing: buckets keep no state."""
+
+    def in_transit(self) -> None:
+        """Return None: buckets keep no state."""
+
     def drain(self, books: Books) -> None:
         """Do nothing: every departure is known already."""
 
@@ -59,7 +65,7 @@ class FifoRings:
 class PolledRings:
     """Cores that poll a burst at a time; a policy, if there is one, looks at the queues as they are."""
 
-    causes = (RING_FULL,)
+    causes: tuple[str, ...] = (RING_FULL,)
 
     def __init__(self, machine: Machine, cores: int, table: Int64s, choice: Choice | None = None) -> None:
         self.name = "policy on live queues" if choice else "poll ring"
@@ -104,6 +110,12 @@ class PolledRings:
     def stall(self, core: int, now: int, length: int) -> None:
         """Hold a core for `length` ps."""
         kernels.hold(self._state.cores, core, now, length)
+
+    def moved(self, now: int) -> None:
+        """Do nothing: buckets keep no state."""
+
+    def in_transit(self) -> None:
+        """Return None: buckets keep no state."""
 
     def drain(self, books: Books) -> None:
         """Run to the last departure."""
