@@ -12,6 +12,8 @@ from lbsim.metrics.result import Result
 from lbsim.study import Claim, Panel, Point, Study, Tables
 from lbsim.units import SECOND
 
+EVERY, SOME = (range(1, 17), (2, 4, 6, 8, 12, 16))
+
 
 def panel(
     name: str,
@@ -25,11 +27,13 @@ def panel(
     """Return the study of one trace at its own speed; `draws(cores)` is the artificial work per packet.
 
     Full scale: 1 to 16 cores, seconds 5 to 50 as published. Quick: 2, 4 and 8 cores, up to `quick_end`.
-    Every number of cores has a few hash keys, 8 cores have all of them.
+    Every number of cores has a few hash keys, 8 cores have all of them. Traffic classes and the dispatchers
+    in software, which take longest to simulate, have fewer numbers of cores.
     """
 
     def points(full: bool) -> list[Point]:
-        few = rsspp.KEYS[: 4 if full else 2]
+        few, many = (rsspp.KEYS[:3], rsspp.KEYS) if full else (rsspp.KEYS[:2], rsspp.KEYS[:8])
+        deals = rsspp.DEALS[: 4 if full else 2]
         return [
             Point(
                 {"series": series, "key": key, "cores": cores},
@@ -40,8 +44,9 @@ def panel(
                     "nic.dispatch": rsspp.dispatch(series, key),
                 },
             )
-            for cores in (range(1, 17) if full else (2, 4, 8))
-            for series, key in rsspp.rivals(rsspp.KEYS if cores == 8 else few)
+            for cores in (EVERY if full else (2, 4, 8))
+            for series, key in rsspp.rivals(many if cores == 8 else few, deals=deals)
+            if series in (rsspp.RSS, rsspp.RSSPP, rsspp.SPRAYER) or cores in (SOME if full else (8,))
         ]
 
     return Study(
@@ -59,13 +64,14 @@ def panel(
         claims=claims,
         published=rsspp.published(name),
         panels=(
-            Panel(  # one core alone is even by definition
+            Panel(  # one core alone is even by definition; a shared queue and SW RR, too
                 x="cores",
                 y="imbalance_pct",
                 series=rsspp.SERIES,
                 xlabel="cores",
                 ylabel="imbalance of packets per core (%)",
                 log=True,
+                ylim=(0.005, 3000),
                 where="cores > 1",
             ),
         ),
@@ -76,10 +82,10 @@ def measure(result: Result) -> dict[str, float]:
     """Return the median over seconds of (max - min) / min of packets per core, and the mean core load."""
     start = result.scenario.warmup / SECOND
     imbalance = pd.Series(result.imbalance(first=start + 0.5))
-    load = result.series("core_load").loc[start + 0.5 :]
+    load = result.series("core_load").loc[start + 0.5 :].iloc[:, : result.scenario.server.cores]
     return {"imbalance_pct": float(imbalance.median()), "core_load": float(load.mean().mean())}
 
 
 def at_8_cores(tables: Tables, name: str, series: str) -> float:
-    """Return the imbalance of a series at 8 cores in %, median over the hash keys."""
-    return float(rsspp.by_key(tables[name], "imbalance_pct", "cores == 8")[series].median(skipna=False))
+    """Return the imbalance of a series at 8 cores in %, median over the keys."""
+    return rsspp.median_of(tables[name], "imbalance_pct", "cores == 8", series)

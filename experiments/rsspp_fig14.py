@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from experiments import rsspp_testbed as rsspp
 from lbsim.metrics.result import Result
 from lbsim.study import Claim, Panel, Point, Study, Tables
@@ -12,7 +10,8 @@ from lbsim.units import MS, SECOND
 NAME = "rsspp-fig14"
 DRAWS = 300
 CORES = {"full": range(1, 17), "quick": (1, 2, 4, 5, 8)}
-KEYS = {"full": rsspp.KEYS[:8], "quick": rsspp.KEYS[:4]}
+KEYS = {"full": rsspp.KEYS[:8], "quick": rsspp.KEYS[:2]}
+DEALS = {"full": rsspp.DEALS[:4], "quick": rsspp.DEALS[:2]}
 DURATION = {"full": 5 * SECOND, "quick": 1500 * MS}
 
 
@@ -25,11 +24,11 @@ def points(full: bool) -> list[Point]:
             {
                 "duration": DURATION[scale],
                 "server.cores": cores,
-                "nic.dispatch": rsspp.dispatch(series, key),
+                "nic.dispatch": rsspp.dispatch(series, key, slowdown=rsspp.SLOW_CORE),
             },
         )
         for cores in CORES[scale]
-        for series, key in rsspp.rivals(KEYS[scale])
+        for series, key in rsspp.rivals(KEYS[scale], deals=DEALS[scale])
     ]
 
 
@@ -38,20 +37,15 @@ def measure(result: Result) -> dict[str, float]:
     return {"offered_gbps": result.offered_gbps, "throughput_gbps": result.throughput_gbps}
 
 
-def throughput(tables: Tables, cores: int) -> pd.DataFrame:
-    """Return throughput in Gb/s, one row a hash key, one column a series."""
-    return rsspp.by_key(tables[NAME], "throughput_gbps", f"cores == {cores}")
-
-
 def one_core(tables: Tables) -> float:
     """Return the throughput of RSS on one core, median over the hash keys."""
-    return float(throughput(tables, 1)["RSS"].median(skipna=False))
+    return rsspp.median_of(tables[NAME], "throughput_gbps", "cores == 1", rsspp.RSS)
 
 
 def five_cores(tables: Tables) -> float:
     """Return throughput of RSS++ / RSS on five cores, median over the hash keys."""
-    rates = throughput(tables, 5)
-    return float((rates["RSS++"] / rates["RSS"]).median(skipna=False))
+    rates = rsspp.by_key(tables[NAME], "throughput_gbps", "cores == 5")
+    return float((rates[rsspp.RSSPP] / rates[rsspp.RSS]).median(skipna=False))
 
 
 STUDY = Study(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 import pandas as pd
 
 from lbsim.scenario import (
+    AnyDispatch,
     Batch,
     Batched,
     Campus,
@@ -24,10 +25,13 @@ from lbsim.scenario import (
     Recorded,
     Rss,
     Rsspp,
+    Scaling,
     Scenario,
     Server,
+    Software,
     Sprayer,
     Stalls,
+    TrafficClasses,
     Work,
 )
 from lbsim.study import Claim, Tables
@@ -41,6 +45,7 @@ TICK = 100 * MS  # period of RSS++
 THRESHOLD = 0.02  # cores of imbalance that RSS++ leaves alone
 WINDOW = (5, 50)  # seconds of the trace that count
 TRACE_END = 55  # seconds of trace there are
+QUEUE = 4096  # packets in each queue of a software dispatcher
 
 # --- What a packet costs ---
 SATURATED = {400: 1460 * NS, 600: 2077 * NS}
@@ -59,6 +64,12 @@ STALLS = Stalls(rate=0.25, length=14_400 * US)
 """What a core does besides: the rate is assumed, the length calibrated on the 0.102 % that RSS++ lost at 90 %
 replay (Fig. 10a), where no queue can explain a loss."""
 
+# --- What it costs to hand packets over from one core to another ---
+HAND_OVER = 650 * NS  # of a worker, per packet that it takes from a queue
+DISPATCH = 100 * NS  # of the dispatcher, per packet
+CONTENTION = 110 * NS  # per packet and core that shares a cache line in vain
+"""To be replaced by the calibration on SW RR of Fig. 14; no other software dispatcher is looked at."""
+
 # --- What the generator and the wire do ---
 PATH_DELAY = round(22.9 * US)
 MEMORY_BATCH = Batch(base=16.9, timer=round(98.5 * US), cap=246)
@@ -69,9 +80,19 @@ TRACE_BATCH = Batch(base=54)
 the trace at 13.6 Gb/s; the whole trace at 14.2 Gb/s gives 1.74 us."""
 GENERATOR_LIMIT = Rate.parse("22.4Gbps")  # best plateau of Sprayer (Fig. 14)
 
-SERIES = ("RSS", "RSS++", "Sprayer")
+RSS, RSSPP, SPRAYER, CLASSES = "RSS", "RSS++", "Sprayer", "Traffic class"
+QUEUES: Final[dict[str, Literal["shared", "round_robin", "stateful_rr", "stateful_load"]]] = {
+    "SW shared queue": "shared",
+    "SW RR": "round_robin",
+    "SW stateful RR": "stateful_rr",
+    "SW stateful load": "stateful_load",
+}
+"""Software dispatchers; one more core than a figure counts does the dispatching."""
+SERIES = (RSS, RSSPP, SPRAYER, *QUEUES, CLASSES)
 KEYS = tuple(range(16))
 """Hash keys "random:0" to "random:15": one key is one draw of the luck of RSS."""
+DEALS = tuple(range(8))
+"""Orders in which the rules of traffic classes are dealt to the cores: the luck of theirs."""
 UNEVEN = (35, 75)
 """The keys that claims on the knee of Fig. 10a and 13 take: RSS imbalance of Fig. 12b at 8 cores, in %."""
 
@@ -92,7 +113,7 @@ def base_scenario(
         **window,
         traffic=Campus(trace=trace),
         arrivals=arrivals,
-        nic=Nic(dispatch=dispatch("RSS", KEYS[0])),
+        nic=Nic(dispatch=dispatch(RSS, KEYS[0])),
         server=Server(cores=cores, ring=RING, burst=BURST, cost=cost(draws, slowdown), stalls=STALLS),
         measure=Measure(interval=SECOND, path_delay=PATH_DELAY),
     )
@@ -107,15 +128,32 @@ def cost(draws: int, slowdown: float = 1.0) -> Cost:
     )
 
 
-def dispatch(series: str, key: int) -> Rss | Rsspp | Sprayer:
-    """Return who spreads packets over cores; Sprayer takes no notice of the hash key."""
-    hash_key = f"random:{key}"
+def dispatch(
+    series: str, luck: int = 0, *, slowdown: float = 1.0, scaling: Scaling | None = None
+) -> AnyDispatch:
+    """Return who spreads packets over cores; `luck` is a hash key, or how classes are dealt.
+
+    Only RSS++ and traffic classes can scale the number of cores. Raises ValueError for an unknown series.
+    """
+    key = f"random:{luck}"
     match series:
         case "RSS":
-            return Rss(table=TABLE, key=hash_key)
+            return Rss(table=TABLE, key=key)
         case "RSS++":
-            return Rsspp(table=TABLE, key=hash_key, tick=TICK, threshold=THRESHOLD)
-    return Sprayer()
+            return Rsspp(table=TABLE, key=key, tick=TICK, threshold=THRESHOLD, scaling=scaling)
+        case "Sprayer":
+            return Sprayer()
+        case "Traffic class":
+            return TrafficClasses(deal=luck, scaling=scaling)
+        case name if name in QUEUES:
+            return Software(
+                queues=QUEUES[name],
+                capacity=QUEUE,
+                per_packet=Work(round(DISPATCH * slowdown)),
+                hand_over=Work(round(HAND_OVER * slowdown)),
+                contention=Work(round(CONTENTION * slowdown)),
+            )
+    raise ValueError(f"series {series!r} is unknown: choose from {', '.join(SERIES)}")
 
 
 def replay(percent: int) -> Recorded:
@@ -141,9 +179,12 @@ def trace_window(seconds: tuple[int, int], percent: int = 100) -> Window:
     return {"warmup": first, "duration": last}
 
 
-def rivals(keys: Sequence[int], series: Sequence[str] = SERIES) -> list[tuple[str, int]]:
-    """Return every (series, hash key) to compare; Sprayer needs one key only."""
-    return [(name, key) for name in series for key in (keys[:1] if name == "Sprayer" else keys)]
+def rivals(
+    keys: Sequence[int], series: Sequence[str] = SERIES, deals: Sequence[int] = DEALS
+) -> list[tuple[str, int]]:
+    """Return every (series, key) to compare: hash keys, deals of classes, one 0 where there is no luck."""
+    luck = {RSS: keys, RSSPP: keys, CLASSES: deals}
+    return [(name, key) for name in series for key in luck.get(name, (0,))]
 
 
 def published(figure: str) -> Path:
@@ -151,14 +192,20 @@ def published(figure: str) -> Path:
     return Path(__file__).parent / "data" / f"{figure.replace('-', '_')}.csv"
 
 
-def by_key(table: pd.DataFrame, value: str, query: str) -> pd.DataFrame:
-    """Return `value` in the rows that match, one row a hash key, one column a series."""
-    return table.query(query).pivot(index="key", columns="series", values=value)
+def by_key(table: pd.DataFrame, value: str, query: str, series: Sequence[str] = (RSS, RSSPP)) -> pd.DataFrame:
+    """Return `value` in the rows that match, one row a key, one column a series; nan where one has no run."""
+    rows = table.query(query)
+    return rows[rows["series"].isin(series)].pivot(index="key", columns="series", values=value)[list(series)]
+
+
+def median_of(table: pd.DataFrame, value: str, query: str, series: str) -> float:
+    """Return the median of `value` over the runs of a series that match."""
+    return float(by_key(table, value, query, (series,))[series].median(skipna=False))
 
 
 def uneven_keys(tables: Tables) -> list[int]:
     """Return the keys whose RSS imbalance in Fig. 12b at 8 cores is within `UNEVEN`; ValueError for none."""
-    imbalance = by_key(tables["rsspp-fig12b"], "imbalance_pct", "cores == 8")["RSS"]
+    imbalance = by_key(tables["rsspp-fig12b"], "imbalance_pct", "cores == 8", (RSS,))[RSS]
     keys = [int(key) for key in imbalance.index[imbalance.between(*UNEVEN)]]
     if not keys:
         raise ValueError(f"no hash key has an RSS imbalance of {UNEVEN[0]} to {UNEVEN[1]} % at 8 cores")

@@ -76,10 +76,8 @@ def inlined(function: F) -> F:
 
 def transient(function: F) -> F:
     """Compile a user's function: for this process only, and free to make arrays and lists."""
-    options: Any = {
-        "_nrt": True,
-        "forceinline": True,
-    }  # else it inherits the setting of the lean kernel that calls it
+    # Without _nrt it inherits the setting of the lean kernel that calls it.
+    options: Any = {"_nrt": True, "forceinline": True}
     return cast(F, numba.njit(function, **options))
 
 

@@ -24,6 +24,7 @@ STREAMS: Final = (
     "checksums",
     "stalls",
     "key",
+    "windows",
 )
 """Stream names; a name's position is its spawn key, so append new names and never reorder."""
 

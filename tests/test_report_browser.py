@@ -66,6 +66,26 @@ def scatter():
     )  # fmt: skip
 
 
+def heat():
+    """A heat map of two cores over three seconds, one cell missing."""
+    cells = [[1, 0, 20, 3], [2, 0, 40, 3], [3, 0, 60, 1], [1, 1, 80, 3], [3, 1, 100, 3]]
+    about = {
+        "label": "load (%)",
+        "heading": "RSS",
+        "range": [0, 100],
+        "colors": ["#000080", "#808080", "#ffff00"],
+    }
+    return panel(
+        log=False, rule=None, xlabel="time (s)", ylabel="core", heat=about, series=[series("RSS", cells)]
+    )
+
+
+def boxes():
+    """Boxes of one series with tails, over two seconds."""
+    points = [[1, 100, 80, 120, 3, {"mark": 400}], [2, 110, 90, 130, 3, {"mark": 900}]]
+    return panel(log=False, rule=None, xlabel="time (s)", box={"tail": "p99"}, series=[series("RSS", points)])
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
@@ -90,6 +110,9 @@ def report(tmp_path_factory):
     steps = [series("A", [[x, x % 7, x % 7, x % 7, 1] for x in range(60)])]
     bent = panel(symlog=1, xlog=True, log=False, rule=None, series=[series("A", BENT)])
     write_figure(results, "lines", chart=[panel(step=True, log=False, rule=None, series=steps), bent])
+    write_figure(
+        results, "heat", chart=[heat(), boxes(), heat() | {"series": [series("RSS", [])]}], title="Heat"
+    )
     write_figure(results, "odd", chart=odd, title="Odd", csv="n\n" + "".join(f"{k}\n" for k in range(600)))
     return write_report(results)
 
@@ -435,7 +458,7 @@ def test_without_scripts_pictures_stand_there_and_no_dead_buttons(browser, repor
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(report.as_uri())
-        assert [image.is_displayed() for image in all_of(browser, ".chart img")] == [True] * 5
+        assert [image.is_displayed() for image in all_of(browser, ".chart img")] == [True] * 6
         assert not any(button.is_displayed() for button in all_of(browser, "button"))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -606,6 +629,84 @@ def test_a_logarithmic_x_axis_has_even_decades_and_misses_zeros_aloud(page):
     assert "Not on a logarithmic axis: 1 value of zero or below." in notes
 
 
+# --- heat maps and boxes ---
+
+HEAT = "#heat .plot:has(.heat)"
+
+
+def test_a_heat_map_has_a_cell_for_every_value_and_a_colour_bar(page):
+    picture = all_of(page, "#heat .picture")[0]
+    cells = picture.find_elements(By.CSS_SELECTOR, ".cell")
+    fills = [cell.get_dom_attribute("fill") for cell in cells]
+    assert fills == [
+        "rgb(204 204 51)",
+        "rgb(255 255 0)",
+        "rgb(51 51 128)",
+        "rgb(102 102 128)",
+        "rgb(153 153 102)",
+    ]
+    boxes = page.execute_script(
+        "return arguments[0].map((c) => { const b = c.getBBox(); return [b.x, b.y, b.width]; })", cells
+    )
+    assert len({width for *_, width in boxes}) <= 3  # all as wide, up to rounding
+    assert boxes[1][0] - boxes[0][0] == pytest.approx(2 * boxes[0][2], rel=1e-3)  # a cell is missing between
+    assert boxes[0][1] < boxes[2][1]  # core 1 stands above core 0
+    labels = [t.get_attribute("textContent") for t in picture.find_elements(By.CSS_SELECTOR, ".axes text.y")]
+    assert labels == ["0", "1"]
+    assert texts(page, "#heat .scale span") == ["0 %", "", "100 %"] * 2
+    assert [t for t in texts(page, "#heat .ylabel") if "load" in t] == ["load (%): RSS"] * 2
+    assert len(all_of(page, "svg.thumbnail[data-of='heat'] .cell")) == 5
+    assert texts(page, "#heat .picture .empty") == ["nothing to show"]
+
+
+def test_the_pointer_finds_the_cell_it_is_in(page):
+    plot = all_of(page, HEAT)[0]
+    corner = page.execute_script(
+        "const b = arguments[0].querySelectorAll('.cell')[3].getBBox();"
+        "return [b.x + b.width - 4, b.y + b.height - 4]",
+        plot,
+    )
+    hover(page, plot, *corner)
+    assert tip(page) == ("core 0", "time 2 s", [("load", "40 %"), ("runs", "3")])
+    assert len(plot.find_elements(By.CSS_SELECTOR, ".cursor .chosen")) == 1
+
+
+def test_arrow_keys_go_from_cell_to_cell(page):
+    plot = all_of(page, HEAT)[0]
+    assert plot.get_attribute("aria-label").endswith(
+        "load (%) by core over time (s): RSS. Arrow keys go from cell to cell."
+    )
+    page.execute_script("arguments[0].focus({focusVisible: true})", plot)
+    assert tip(page)[:2] == ("core 1", "time 1 s")
+    keys(page, Keys.ARROW_RIGHT)
+    assert tip(page)[:2] == ("core 1", "time 3 s")
+    keys(page, Keys.ARROW_DOWN)
+    assert tip(page)[0] == "core 0"
+    keys(page, Keys.END)
+    assert tip(page) == ("core 0", "time 3 s", [("load", "60 %")])
+    keys(page, Keys.ESCAPE)
+    assert [e for e in all_of(page, ".tip") if e.is_displayed()] == []
+
+
+def test_boxes_have_a_middle_and_a_tail_and_can_be_hidden(page):
+    picture = "#heat .picture"
+    assert [len(all_of(page, f"{picture} .{kind}")) for kind in ("box", "middle", "dot", "line")] == [
+        2,
+        2,
+        2,
+        0,
+    ]
+    plot = all_of(page, "#heat .plot")[1]
+    hover(page, plot, *place_of(page, plot, 1))
+    assert tip(page) == (
+        "RSS",
+        "time 2 s",
+        [("simulated", "110 µs"), ("p25 to p75", "90 to 130"), ("p99", "900"), ("runs", "3")],
+    )
+    press(page, "#heat .legend button", "p25 to p75")
+    assert [len(all_of(page, f"{picture} .{kind}")) for kind in ("box", "middle", "dot")] == [0, 2, 0]
+
+
 CALLS = [
     ("linearTicks([0, 35], 8)", [0, 5, 10, 15, 20, 25, 30, 35]),
     ("linearTicks([2.8, 4.1], 7)", [2.8, 3, 3.2, 3.4, 3.6, 3.8, 4]),
@@ -637,6 +738,9 @@ CALLS = [
      ["1,364", "−0.00012", "–", "0"]),
     ("Object.values(unitOf('sum of loads (of 4)'))", ["sum of loads", "of 4"]),
     ("Object.values(unitOf('cores'))", ["cores", ""]),
+    ("edgesOf([1, 2, 4])", [0.5, 1.5, 3, 5]),
+    ("edgesOf([7])", [6.5, 7.5]),
+    ("heatColor({colors: ['#000000', '#ffffff'], range: [2, 4]}, 9)", "rgb(255 255 255)"),
     ("parseCsv('a,b\\r\\n1,\"x\"\"y\"\\n')", [["a", "b"], ["1", 'x"y']]),
     ("parseCsv('a\\n\\n1')", [["a"], [""], ["1"]]),
 ]  # fmt: skip

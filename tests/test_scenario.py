@@ -17,28 +17,37 @@ from lbsim.scenario import (
     Bimodal,
     Campus,
     CaptureFile,
+    Closed,
     Cost,
     Deterministic,
     Exponential,
     Fixed,
     Flows,
+    Grow,
     Lognormal,
     Measure,
     Nic,
     OnOff,
     Pareto,
+    PerBucket,
     Poisson,
     PolicyDispatch,
+    Profile,
     Rate,
     Recorded,
     Rss,
     Rsspp,
+    RssRoundRobin,
+    Scaling,
     Scenario,
     ScenarioError,
     Server,
+    Shared,
+    Software,
     Sprayer,
     Stalls,
     Table,
+    TrafficClasses,
     Work,
     canonical,
     dump_toml,
@@ -46,6 +55,7 @@ from lbsim.scenario import (
     load_scenario,
     override,
 )
+from lbsim.scenario.dispatch import AnyDispatch
 from lbsim.scenario.models import KINDS
 from lbsim.study import is_sweep
 from lbsim.units import MS, SECOND, US, parse_time
@@ -109,9 +119,15 @@ batches = st.builds(
     gap=st.integers(0, 82_000),
     jitter=floats(0, 1),
 )
+profiles = st.none() | st.builds(
+    Profile,
+    every=periods,
+    factors=st.tuples(st.just(0.0), floats(0, 1000), floats(1e-3, 1000))
+    | st.lists(floats(0.1, 2), min_size=1),
+)
 arrival_kinds = st.one_of(
-    paces.map(lambda pace: Poisson(**pace)),
-    paces.map(lambda pace: Deterministic(**pace)),
+    st.builds(lambda pace, profile: Poisson(profile=profile, **pace), paces, profiles),
+    st.builds(lambda pace, profile: Deterministic(profile=profile, **pace), paces, profiles),
     st.builds(lambda pace, on, off: OnOff(on=on, off=off, law="fixed", **pace), paces, spans, spans),
     st.builds(lambda pace, batch: Batched(batch=batch, **pace), paces, batches),
     st.builds(
@@ -119,6 +135,13 @@ arrival_kinds = st.one_of(
         paces | st.fixed_dictionaries({"speed": floats(1e-3, 5)}),
         st.none() | batches,
     ),
+)
+closed = st.builds(
+    Closed,
+    link=st.builds(Rate, floats(1e6, 1e12), st.just("bps")),
+    window=floats(1, 100),
+    spread=floats(0, 10),
+    delay=spans,
 )
 laws = st.one_of(
     st.builds(Fixed, time=works),
@@ -128,25 +151,72 @@ laws = st.one_of(
     st.builds(Bimodal, short=works, long=works, share_long=floats(0, 1)),
     st.builds(Table, table=st.just("zygos_bimodal1"), mean=works),
 )
-dispatches = st.one_of(
-    st.builds(Rss, table=tables, key=keys),
-    st.builds(
-        lambda tick, longer, **rest: Rsspp(
-            tick=tick, tick_max=None if longer is None else tick + longer, **rest
+
+
+def scalings(cores: int) -> st.SearchStrategy[Scaling | None]:
+    least = st.integers(1, cores)
+    return st.none() | least.flatmap(
+        lambda n: st.builds(Scaling, least=st.just(n), start=st.none() | st.integers(n, cores), begin=times)
+    )
+
+
+def with_tables(cores: int) -> st.SearchStrategy[Rss | Rsspp | RssRoundRobin | TrafficClasses]:
+    """Every dispatch whose table names the core of a flow."""
+    return st.one_of(
+        st.builds(
+            Rss,
+            table=tables,
+            key=keys,
+            grow=st.none() | st.builds(Grow, start=st.integers(1, cores), every=periods),
         ),
-        tick=periods,
-        longer=st.none() | times,
-        table=tables,
-        key=keys,
-        threshold=floats(0, 1),
-        target_load=floats(0.01, 1),
-        load_period=periods,
-        queue_term=st.booleans(),
-        as_published=st.booleans(),
-    ),
-    st.builds(Sprayer),
-    st.builds(PolicyDispatch, policy=st.sampled_from(["round_robin", "mine_2"])),
+        st.builds(
+            lambda tick, longer, **rest: Rsspp(
+                tick=tick, tick_max=None if longer is None else tick + longer, **rest
+            ),
+            tick=periods,
+            longer=st.none() | times,
+            table=tables,
+            key=keys,
+            threshold=floats(0, 1),
+            target_load=floats(0.01, 1),
+            load=st.sampled_from(["cycles", "cpu"]),
+            load_period=periods,
+            queue_term=st.booleans(),
+            as_published=st.booleans(),
+            begin=times,
+            scaling=scalings(cores),
+        ),
+        st.builds(RssRoundRobin, table=tables, key=keys, tick=periods),
+        st.builds(
+            TrafficClasses,
+            rules=st.integers(64, 65536),
+            deal=st.integers(0, 2**31),
+            controller=st.booleans(),
+            tick=periods,
+            overload=floats(0.5, 1),
+            underload=floats(0, 0.5),
+            hold=st.none() | periods,
+            scaling=scalings(cores),
+        ),
+    )
+
+
+software = st.builds(
+    Software,
+    queues=st.sampled_from(["shared", "round_robin", "stateful_rr", "stateful_load"]),
+    capacity=st.integers(1, 2**20),
+    per_batch=works,
+    per_packet=works,
+    hand_over=works,
+    contention=works,
 )
+per_bucket = st.builds(
+    PerBucket,
+    lookup=works,
+    protocol=st.sampled_from(["watch", "mark", "none"]),
+    as_published=st.booleans(),
+)
+shared = st.builds(Shared, lookup=works, contention=works, lock=st.builds(Work, st.integers(0, 50 * US)))
 traffics = st.one_of(
     st.builds(
         Flows, flows=st.integers(1, 10**7), popularity=floats(0, 5), frame=st.sampled_from([60, 1500, "imix"])
@@ -166,17 +236,50 @@ servers = st.builds(
     ring=st.integers(1, 2**20),
     burst=st.integers(1, 1024),
     clock=floats(1e6, 1e11),
-    cost=st.builds(Cost, per_batch=works, per_packet=slow, work=laws),
+    cost=st.builds(Cost, per_batch=works, per_packet=slow, per_byte=works, work=laws),
     stalls=st.none() | st.builds(Stalls, rate=floats(1e-3, 10), length=spans),
 )
 titles = st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]), min_size=1, max_size=80)
 
 
+measures = st.one_of(
+    st.builds(
+        Measure,
+        interval=st.none() | periods,
+        path_delay=times,
+    ),
+    st.builds(Measure, interval=st.integers(10 * MS, SECOND), latency=st.just(True), path_delay=times),
+)
+
+
+@st.composite
+def served(draw: st.DrawFn) -> tuple[AnyDispatch, Server, Measure]:
+    """A dispatch, the cores and the state it goes with, and what can be recorded of it."""
+    server, measure = draw(servers), draw(measures)
+    dispatch, states = draw(
+        st.one_of(
+            st.tuples(with_tables(server.cores), st.just(st.none() | per_bucket | shared)),
+            st.tuples(st.just(Sprayer()), st.just(st.none() | shared)),
+            st.tuples(software, st.just(st.none())),
+            st.tuples(st.builds(PolicyDispatch, policy=st.sampled_from(["in_turn", "mine_2"])), st.none()),
+        )
+    )
+    if states is not None:
+        server = server.model_copy(update={"state": draw(states)})
+        measure = measure.model_copy(update={"reordering": draw(st.booleans())})
+    return dispatch, server, measure
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     traffic, arrivals = draw(traffics), draw(arrival_kinds)
+    dispatch, server, measure = draw(served())
     if isinstance(traffic, Flows) and isinstance(arrivals, Recorded):
-        arrivals = Poisson(load=0.5)
+        cost = server.cost.model_copy(update={"per_batch": Work(0)})
+        arrivals, dispatch = draw(closed), draw(with_tables(server.cores))
+        traffic = Flows(flows=draw(st.integers(1, 10**4)), frame=1514)
+        server = Server(cores=server.cores, ring=server.ring, burst=1, clock=server.clock, cost=cost)
+        measure = measure.model_copy(update={"reordering": False})
     duration = draw(st.integers(2, 100 * SECOND))
     return Scenario(
         name=draw(titles),
@@ -186,10 +289,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         warmup=draw(st.integers(0, duration - 1)),
         traffic=traffic,
         arrivals=arrivals,
-        nic=Nic(dispatch=draw(dispatches)),
-        server=draw(servers),
-        measure=Measure(interval=draw(st.none() | periods), path_delay=draw(times)),
+        nic=Nic(dispatch=dispatch),
+        server=server,
+        measure=measure,
     )
+
+
+SCHEMA = jsonschema.Draft202012Validator(json_schema())
 
 
 @given(scenarios())
@@ -202,6 +308,7 @@ def test_every_scenario_survives_its_toml(scenario):
     assert canonical(again) == canonical(scenario)
     assert override(scenario, {}) == scenario
     assert pickle.loads(pickle.dumps(scenario)) == scenario
+    SCHEMA.validate(tomllib.loads(text))
 
 
 CHANGES = {
@@ -234,15 +341,14 @@ def test_what_means_the_same_has_one_canonical_text():
 def test_examples_load_and_fit_the_schema(path):
     scenario = load_scenario(path)
     assert load_scenario(dump_toml(scenario)) == scenario
-    validator = jsonschema.Draft202012Validator(json_schema())
-    validator.validate(tomllib.loads(path.read_text()))
-    validator.validate(tomllib.loads(dump_toml(scenario)))
+    SCHEMA.validate(tomllib.loads(path.read_text()))
+    SCHEMA.validate(tomllib.loads(dump_toml(scenario)))
 
 
-def test_there_is_an_example_of_each_way_to_choose_a_core():
+def test_there_are_examples_of_ways_to_choose_a_core():
     scenarios = map(load_scenario, EXAMPLES)
     kinds = {scenario.nic.dispatch.kind for scenario in scenarios if isinstance(scenario, Scenario)}
-    assert kinds == {"rss", "rss++", "sprayer", "policy"}
+    assert kinds == {"rss", "rss++", "sprayer", "software", "policy"}
 
 
 def test_files_are_found_from_the_scenario_file(tmp_path):
@@ -266,8 +372,7 @@ def test_a_byte_order_mark_and_crlf_do_not_matter(tmp_path):
 
 
 def test_the_schema_refuses_what_the_loader_refuses():
-    validator = jsonschema.Draft202012Validator(json_schema())
-    assert validator.is_valid(tomllib.loads(GOOD))
+    assert SCHEMA.is_valid(tomllib.loads(GOOD))
     for bad in (
         changed(("cores", "cors")),
         changed(('kind = "flows"', "")),
@@ -277,7 +382,7 @@ def test_the_schema_refuses_what_the_loader_refuses():
         changed(('"2Mpps"', '"2mpps"')),
         changed(('"1us"', '"1 us/s"')),
     ):
-        assert not validator.is_valid(tomllib.loads(bad)), bad
+        assert not SCHEMA.is_valid(tomllib.loads(bad)), bad
         assert problems(bad)
 
 
@@ -297,7 +402,10 @@ REFUSALS = [  # what is said, and what was changed in GOOD to deserve it
     ("srv: unknown field; did you mean server?", ("warmup", "srv = 3\nwarmup")),
     ("server.table: unknown field; did you mean nic.dispatch.table?", ("cores", "table")),
     ("server.seed: unknown field; did you mean seed?", ("cores", "seed")),
-    ("nic.dispatch.tick: unknown field of kind rss; it belongs to kind rss++", ('"rss"', '"rss"\ntick = 1')),
+    (
+        "nic.dispatch.tick: unknown field of kind rss; it belongs to kind rss++ or rssrr or classes",
+        ('"rss"', '"rss"\ntick = 1'),
+    ),
     ("server.xyzzy: unknown field; known here: cores, ring, burst", ("cores", "xyzzy")),
     ("traffic: missing; write a table with kind = one of flows", ('traffic = { kind = "flows" }', "")),
     ("server.cost: missing; write a table with work", ("[server.cost]", "[nic]"), ("work =", "#")),
@@ -305,7 +413,7 @@ REFUSALS = [  # what is said, and what was changed in GOOD to deserve it
     ("traffic: 3 is not a table; write a table with kind = one of", ('{ kind = "flows" }', "3")),
     # kinds and choices
     (
-        'nic.dispatch: kind "rsss" is none of rss, rss++, sprayer, policy; did you mean "rss"?',
+        'nic.dispatch: kind "rsss" is none of rss, rss++, rssrr, sprayer, classes, software, policy; did you',
         ('"rss"', '"rsss"'),
     ),
     ("traffic: kind is missing; write kind = one of flows, campus, capture", ('kind = "flows"', "flows = 3")),
@@ -608,7 +716,7 @@ def test_nothing_puts_a_field_back_to_its_default():
         ({"server.cors": 4}, "server.cors: unknown field; did you mean server.cores?"),
         ({"sever.cores": 4}, "sever: unknown field; did you mean server?"),
         ({"server.cores.x": 4}, "server.cores.x: unknown field; server.cores is 4, not a table"),
-        ({"nic.dispatch.kind": "rs"}, 'nic.dispatch: kind "rs" is none of rss, rss++, sprayer, policy'),
+        ({"nic.dispatch.kind": "rs"}, 'nic.dispatch: kind "rs" is none of rss, rss++, rssrr, sprayer'),
         ({"warmup": "2s"}, "warmup: 2s is not below duration 1s; shorten it"),
         ({"duration": "10"}, "duration: 10 has no unit"),
         ({"server.stalls.rate": "1"}, "server.stalls.length: missing"),
@@ -632,13 +740,16 @@ def test_service_and_capacity_follow_the_costs():
         cost=Cost(
             per_batch=Work.parse("3.2us"),
             per_packet=Work.parse("200cycles"),
+            per_byte=Work.parse("0.5ns"),
             work=Bimodal(short=Work.parse("100ns"), long=Work.parse("1100ns"), share_long=0.1),
         ),
+        state=Shared(lookup=Work.parse("80cycles"), contention=US),
     )
-    assert (
-        server.mean_service() == 100_000 + 100_000 + 200_000
-    )  # 3.2us / 32, 200 / 2 GHz, 100 + 0.1 x 1000 ns
-    assert server.capacity() == 4 / 400e-9
+    # 3.2us / 32, (200 + 80) / 2 GHz, 100 + 0.1 x 1000 ns, 0.5 ns a byte; contention is no work of its own
+    assert (server.fixed_ps, server.per_byte_ps) == (140_000, 500)
+    assert server.mean_service(0) == 100_000 + 140_000 + 200_000
+    assert server.mean_service(320) == 100_000 + 140_000 + 200_000 + 160_000
+    assert server.capacity(320) == 4 / 600e-9
 
 
 @pytest.mark.parametrize(
@@ -678,6 +789,10 @@ def test_expected_packets_are_rate_times_time():
     scenario = load_scenario(GOOD)
     assert scenario.expected_packets() == 2e6
     assert override(scenario, {"arrivals.load": 0.5}).expected_packets() == 2e6  # 4 cores x 1 Mpps / 2
+    profile = {"every": 250 * MS, "factors": [0, 3, 1]}
+    assert override(scenario, {"arrivals.profile": profile}).expected_packets() == 2e6 * (0 + 3 + 1 + 1) / 4
+    of_bytes = override(scenario, {"arrivals.load": 0.5, "server.cost.per_byte": "1ns"})
+    assert of_bytes.expected_packets() == 1e6  # frames of 1000 B take 1 us more
     capture = override(
         scenario,
         {"traffic": {"kind": "capture", "file": "x"}, "arrivals": {"kind": "recorded", "speed": 1.0}},
@@ -688,6 +803,16 @@ def test_expected_packets_are_rate_times_time():
 def test_a_capture_may_end_a_scenario():
     text = changed(('duration = "1s"', ""), ('"flows"', '"capture", file = "x"'), ('"poisson"', '"recorded"'))
     assert load_scenario(text).duration is None
+
+
+@given(
+    st.lists(floats(0, 100), min_size=1, max_size=6).filter(lambda factors: factors[-1] > 0),
+    st.integers(1, 50),
+)
+def test_the_mean_of_a_profile_is_that_of_every_microsecond(factors, until):
+    profile = Profile(every=7 * US, factors=factors)
+    held = [factors[min(k // 7, len(factors) - 1)] for k in range(until)]
+    assert profile.mean(until * US) == pytest.approx(sum(held) / until, abs=1e-9)
 
 
 def test_scenarios_are_frozen_and_hashable():

@@ -16,7 +16,16 @@ from lbsim.balancer import policies
 from lbsim.cli.app import BAD_INPUT
 from lbsim.cli.variants import dispatchers
 from lbsim.engine.connection.run import prepare
-from lbsim.scenario import AnyChurn, Balancer, CaptureFile, ConnectionScenario, Cost, Scenario, load_scenario
+from lbsim.scenario import (
+    AnyChurn,
+    Balancer,
+    CaptureFile,
+    ConnectionScenario,
+    Cost,
+    Scenario,
+    Server,
+    load_scenario,
+)
 from lbsim.workload.distributions import Distribution, names, published
 
 
@@ -29,6 +38,7 @@ def list_command() -> None:
         "traffic": _kinds(Scenario.model_fields["traffic"].annotation),
         "arrivals": _kinds(Scenario.model_fields["arrivals"].annotation),
         "nic.dispatch": ((kind, _first_line(model)) for kind, model in dispatchers().items()),
+        "server.state": _kinds(Server.model_fields["state"].annotation),
         "policies": ((policy.name, policy.about) for policy in policies().values()),
         "clients (connections)": _kinds(ConnectionScenario.model_fields["clients"].annotation),
         "balancer.consistency": _kinds(Balancer.model_fields["consistency"].annotation),
@@ -86,7 +96,8 @@ def _source(table: Distribution) -> str:
 
 
 def _kinds(union: Any) -> list[tuple[str, str]]:
-    return [(model.model_fields["kind"].default, _first_line(model)) for model in get_args(union)]
+    models = [model for model in get_args(union) if model is not type(None)]
+    return [(model.model_fields["kind"].default, _first_line(model)) for model in models]
 
 
 def _first_line(model: type) -> str:

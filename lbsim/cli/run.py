@@ -14,7 +14,18 @@ from lbsim.cli.variants import Request, variants_of
 from lbsim.engine.run import run
 from lbsim.metrics import AnyResult
 from lbsim.metrics.quantities import quantities_of
-from lbsim.scenario import AnyScenario, CaptureFile, Open, Recorded, Rss, Scenario, Sprayer, override
+from lbsim.scenario import (
+    AnyScenario,
+    CaptureFile,
+    Closed,
+    Open,
+    PolicyDispatch,
+    Recorded,
+    Scenario,
+    Software,
+    override,
+)
+from lbsim.scenario.traffic import AnyArrivals
 from lbsim.units import format_time
 
 
@@ -85,17 +96,29 @@ def about(scenario: AnyScenario) -> str:
         return text + (f", churn: {scenario.churn.kind}" if scenario.churn else "")
     server = scenario.server
     text = f"{server.cores} cores, ring {server.ring}, burst {server.burst}"
-    pace = scenario.arrivals
-    if pace.load is not None:
-        text += f", load {pace.load:.0%}"
-    elif pace.rate is not None:
-        text += f", {pace.rate}"
-    elif isinstance(pace, Recorded):
-        text += f", {pace.speed:g}x as recorded"
+    if server.state is not None:
+        text += f", {server.state.kind.replace('_', ' ')} state"
+    text += ", " + _pace(scenario.arrivals)
     if isinstance(scenario.traffic, CaptureFile) and scenario.traffic.loops != 1:
         loops = scenario.traffic.loops
         text += ", capture played " + ("on and on" if loops is None else f"{loops} times")
     return text
+
+
+def _pace(arrivals: AnyArrivals) -> str:
+    """Return how fast packets come."""
+    if isinstance(arrivals, Closed):
+        return f"{arrivals.link} shared by flows with {arrivals.window:g} packets under way"
+    if arrivals.load is not None:
+        text = f"load {arrivals.load:.0%}"
+    elif arrivals.rate is not None:
+        text = str(arrivals.rate)
+    else:
+        assert isinstance(arrivals, Recorded)
+        text = f"{arrivals.speed:g}x as recorded"
+    if arrivals.profile is None:
+        return text
+    return f"{text} times {min(arrivals.profile.factors):g} to {max(arrivals.profile.factors):g}"
 
 
 def why(result: AnyResult) -> str:
@@ -106,11 +129,16 @@ def why(result: AnyResult) -> str:
     if not isinstance(s, Scenario):
         return "exact: every begin, end and break, in order"
     if "recursion" in result.engine:
-        return "exact: one packet at a time, no cost per poll, nothing looks at the cores meanwhile"
+        return "exact: one packet at a time, no cost per poll, no policy that looks at the cores"
     server = s.server
     poll = server.cost.per_batch.ps(server.clock)
+    dispatch = s.nic.dispatch
     reasons = {
-        "the dispatch watches the cores": not isinstance(s.nic.dispatch, Rss | Sprayer),
+        "a policy watches the cores": isinstance(dispatch, PolicyDispatch),
+        "a core hands packets to the others": isinstance(dispatch, Software),
+        "flows wait for answers": isinstance(s.arrivals, Closed),
+        "the cores share state": server.state is not None,
+        "reordering is counted": s.measure.reordering,
         f"polls take up to {server.burst} packets": server.burst > 1,
         f"a poll costs {format_time(poll)}": poll > 0,
         "cores stall": server.stalls is not None,

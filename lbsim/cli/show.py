@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -72,7 +73,7 @@ def show_variants(console: Console, variants: Variants) -> None:
         table.add_column(label, justify="right", header_style="bold")
     if paired:
         table.add_column(f"{labels[1]} − {labels[0]}", justify="right")
-    for quantity in quantities_of(variants[labels[0]][0].scenario):
+    for quantity in _worth_a_row(variants):
         cells = [_cell(estimate(quantity, results)) for results in variants.values()]
         if paired:
             gap = difference(quantity, variants[labels[1]], variants[labels[0]])
@@ -82,6 +83,10 @@ def show_variants(console: Console, variants: Variants) -> None:
     for name in dict.fromkeys(name for runs in controls for name in runs[0]):
         counts = [[run[name] for run in runs if name in run] for runs in controls]
         table.add_row(name, "", *(short(float(np.mean(count))) if count else "" for count in counts))
+    drops = [[getattr(r, "drops", {}) for r in results] for results in variants.values()]
+    for cause in _causes(drop for runs in drops for drop in runs):
+        counts = [[run.get(cause, 0) for run in runs] for runs in drops]
+        table.add_row(f"dropped: {cause}", "", *(short(float(np.mean(count))) for count in counts))
     table.add_row("laws", "", *(_laws(results) for results in variants.values()))
     console.print(table)
     if replications > 1:
@@ -97,6 +102,20 @@ def show_variants(console: Console, variants: Variants) -> None:
     notices = dict.fromkeys(n for results in variants.values() for r in results for n in r.notices)
     for notice in notices:
         console.print(Text(f"note: {notice}", style="yellow"))
+
+
+def _worth_a_row(variants: Variants) -> list[Quantity]:
+    """Return the quantities to show; not the cores in use where all always are."""
+    runs = [r for results in variants.values() for r in results]
+    all_serve = all(r.cores_used == r.workers for r in runs if isinstance(r, Result))
+    quantities = {q.name: q for r in runs for q in quantities_of(r.scenario)}
+    return [q for name, q in quantities.items() if not (all_serve and name == "cores_mean")]
+
+
+def _causes(drops: Iterable[Mapping[str, int]]) -> list[str]:
+    """Return why packets were dropped, where that was not only at full rings."""
+    counts = sum(map(Counter, drops), start=Counter[str]())  # drops what is 0
+    return list(counts) if set(counts) - {"ring full"} else []
 
 
 def _laws(results: Sequence[AnyResult]) -> Text:
@@ -119,16 +138,20 @@ def _cores(console: Console, variants: Mapping[str, Sequence[Result]]) -> Table:
         table.add_column("", justify="right")
         if counted:
             table.add_column("", justify="right", no_wrap=True)
-    cores = len(next(iter(loads.values())))
+    workers = next(iter(variants.values()))[0].workers
+    cores = max(map(len, loads.values()))
     for core in range(min(cores, MAX_CORES)):
         cells: list[str | Text] = []
         for label in variants:
+            if core >= len(loads[label]):  # no dispatcher here
+                cells += [""] * (3 if counted else 2)
+                continue
             load = float(loads[label][core])
             colour = "red" if load > 0.98 else "yellow" if load > 0.9 else "cyan"
             filled = bar(load, width, ascii_only=console.options.ascii_only)
             cells += [Text(filled, style=colour), f"{load:.0%}"]
             cells += [short(float(packets[label][core]))] if counted else []
-        table.add_row(f"core {core}", *cells)
+        table.add_row(f"core {core}" if core < workers else "hands over", *cells)
     if cores > MAX_CORES:
         table.caption = f"and {cores - MAX_CORES} more cores: --json has them all"
     return table

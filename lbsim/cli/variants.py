@@ -22,6 +22,7 @@ from lbsim.scenario import (
     Scenario,
     ScenarioError,
     Server,
+    Software,
     Work,
     load_scenario,
     override,
@@ -69,8 +70,8 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
     base = override(base, {path: changes[path] for path in changes if path not in tuning or not names})
     variants = {label_of(base): base}
     if names:
-        asked = {name: _dispatched(base, name) for name in names}
-        variants |= asked if isinstance(base, Scenario) else {label_of(s): s for s in asked.values()}
+        asked = [_dispatched(base, name) for name in names]
+        variants |= {label_of(scenario): scenario for scenario in asked}
         variants = _tuned(variants, {path: changes[path] for path in tuning})
     if request.capture is not None and request.scenario is None:
         variants = _long_enough(variants)
@@ -78,10 +79,15 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
 
 
 def label_of(scenario: AnyScenario) -> str:
-    """Return what tells a scenario from its variants: its dispatch, or "policy+scheme" of a balancer."""
+    """Return what tells a scenario from its variants, as `--against` takes it.
+
+    The dispatch of packets ("software:shared" where it has queues), or "policy+scheme" of a balancer.
+    """
     if not isinstance(scenario, Scenario):
         return f"{scenario.balancer.policy}+{scenario.balancer.consistency.kind}"
     dispatch = scenario.nic.dispatch
+    if isinstance(dispatch, Software):
+        return f"{dispatch.kind}:{dispatch.queues}"
     return dispatch.policy if isinstance(dispatch, PolicyDispatch) else dispatch.kind
 
 
@@ -125,18 +131,22 @@ def _base(request: Request) -> AnyScenario:
 
 
 def _dispatched(base: AnyScenario, name: str) -> AnyScenario:
-    """Return the scenario under another dispatch: a kind of the NIC, or a policy."""
+    """Return the scenario under another dispatch: a kind of the NIC, with its queues, or a policy."""
     if name == label_of(base):
         return base
     if not isinstance(base, Scenario):
         return _balanced(base, name)
     kinds = dispatchers()
     del kinds["policy"]
+    queues = {f"software:{queue}": queue for queue in get_args(Software.model_fields["queues"].annotation)}
     if name in kinds:
         return override(base, {"nic.dispatch.kind": name})
+    if name in queues:
+        return override(base, {"nic.dispatch.kind": "software", "nic.dispatch.queues": queues[name]})
     if name in policies():
         return override(base, {"nic.dispatch": PolicyDispatch(policy=name)})
-    raise ScenarioError([f"--against {name}: unknown; choose from {', '.join([*kinds, *policies()])}"])
+    known = ", ".join([*kinds, *queues, *policies()])
+    raise ScenarioError([f"--against {name}: unknown; choose from {known}"])
 
 
 def _balanced(base: ConnectionScenario, name: str) -> ConnectionScenario:

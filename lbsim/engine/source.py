@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbsim.nic import bucket_of, flow_hashes, parse_key
+from lbsim.nic.classes import classes_of
 from lbsim.rng import stream
 from lbsim.scenario import (
     Bimodal,
     Campus,
     CaptureFile,
+    Closed,
     Exponential,
     Fixed,
     Flows,
@@ -24,19 +26,26 @@ from lbsim.scenario import (
     PolicyDispatch,
     Rate,
     Recorded,
+    Rss,
+    Rsspp,
+    RssRoundRobin,
     Scenario,
     ScenarioError,
+    Software,
     Sprayer,
     Table,
+    TrafficClasses,
 )
+from lbsim.scenario.errors import refuse
+from lbsim.scenario.sense import series_problems
 from lbsim.workload import laws
-from lbsim.workload.arrivals import clock
+from lbsim.workload.arrivals import clock, warp
 from lbsim.workload.campus import campus
 from lbsim.workload.capture import read_capture
 from lbsim.workload.capture import traffic as capture_traffic
 from lbsim.workload.distributions import published, read_table
 from lbsim.workload.flows import flow_traffic
-from lbsim.workload.packets import Packets, Traffic
+from lbsim.workload.packets import FlowTable, Packets, Traffic
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -50,37 +59,34 @@ class Source:
 
     scenario: Scenario
     traffic: Traffic
-    pps: float  # mean arrival rate
+    pps: float  # mean arrival rate, where a profile has factor 1; of a closed loop what the link carries
     end: int  # ps; packets arrive before it
     hashes: NDArray[np.uint32]  # Toeplitz hash of each flow; zeros where the dispatch needs none
+    buckets: Int32s  # entry of the indirection table of each flow; zeros where no table names flows
 
     def packets(self) -> Iterator[Packets]:
-        """Yield chunks of packets with arrival times below `end`."""
+        """Yield chunks of packets with arrival times below `end`; a closed loop makes its own."""
         s = self.scenario
+        assert not isinstance(s.arrivals, Closed)
         times = clock(s.arrivals, self.pps, self.traffic.rate, self._stream("gaps"))
         law = service_law(s.server.cost.work, s.server.clock)
         draws = self._stream("service")
-        fixed = s.server.cost.per_packet.ps(s.server.clock)
+        fixed, per_byte = s.server.fixed_ps, s.server.per_byte_ps
         sprayer = isinstance(s.nic.dispatch, Sprayer)
-        buckets = self._flow_buckets()
         for flow, frame, checksum, recorded in self.traffic.chunks(sprayer):
             time = times(recorded if len(recorded) else flow.astype(np.int64))
             service = law.draw(draws, len(flow))
             if fixed:
                 service += fixed
-            bucket = checksum.astype(np.int32) if sprayer else buckets[flow]
+            if per_byte:
+                service += np.multiply(frame, per_byte, dtype=np.int64)
+            bucket = checksum.astype(np.int32) if sprayer else self.buckets[flow]
             chunk = Packets(time, bucket, flow, frame, service)
             if time[-1] >= self.end:
                 n = int(np.searchsorted(time, self.end, side="left"))
                 yield chunk.part(0, n)
                 return
             yield chunk
-
-    def _flow_buckets(self) -> Int32s:
-        dispatch = self.scenario.nic.dispatch
-        if isinstance(dispatch, Sprayer | PolicyDispatch):
-            return np.zeros(len(self.traffic.flows), np.int32)
-        return bucket_of(self.hashes, dispatch.table).astype(np.int32)
 
     def _stream(self, name: str) -> np.random.Generator:
         return stream(self.scenario.seed, name, self.scenario.replication)
@@ -93,26 +99,43 @@ def open_source(scenario: Scenario) -> Source:
     """
     traffic = _traffic(scenario)
     pps = _rate(scenario, traffic)
-    end = scenario.duration
-    if end is None:
-        if traffic.length is None:
-            raise ScenarioError(
-                ['duration: missing, and this traffic never ends; set it, e.g. duration = "1s"']
-            )
-        if not traffic.rate > 0:
-            fix = 'set it, e.g. duration = "1s"'
-            raise ScenarioError([f"duration: missing, and the capture spans no time; {fix}"])
-        end = round(traffic.length * traffic.rate / pps) + 1
+    end = scenario.duration or _end_of_capture(scenario, traffic, pps)
     if scenario.warmup >= end:
         raise ScenarioError(
             [f"warmup: {scenario.warmup} ps is not below the end of arrivals at {end} ps; shorten it"]
         )
-    dispatch = scenario.nic.dispatch
-    key = parse_key("microsoft" if isinstance(dispatch, Sprayer | PolicyDispatch) else dispatch.key)
-    needs_hash = not isinstance(dispatch, Sprayer)
-    n = len(traffic.flows)
-    hashes = flow_hashes(traffic.flows, key) if needs_hash else np.zeros(n, np.uint32)
-    return Source(scenario, traffic, pps, end, hashes)
+    if scenario.duration is None:  # else known to the scenario itself
+        refuse(*series_problems(scenario.measure, end))
+    return Source(scenario, traffic, pps, end, *_names(scenario, traffic.flows))
+
+
+def _end_of_capture(scenario: Scenario, traffic: Traffic, pps: float) -> int:
+    """Return the ps just after the last packet of traffic that ends by itself."""
+    if traffic.length is None:
+        raise ScenarioError(['duration: missing, and this traffic never ends; set it, e.g. duration = "1s"'])
+    if not traffic.rate > 0:
+        fix = 'set it, e.g. duration = "1s"'
+        raise ScenarioError([f"duration: missing, and the capture spans no time; {fix}"])
+    end = np.array([round(traffic.length * traffic.rate / pps)])
+    profile = None if isinstance(scenario.arrivals, Closed) else scenario.arrivals.profile
+    return int((warp(profile)(end) if profile else end)[0]) + 1
+
+
+def _names(scenario: Scenario, flows: FlowTable) -> tuple[NDArray[np.uint32], Int32s]:
+    """Return hash and bucket of each flow, as far as its dispatch looks at them."""
+    dispatch, n = scenario.nic.dispatch, len(flows)
+    hashes, buckets = np.zeros(n, np.uint32), np.zeros(n, np.int32)
+    match dispatch:
+        case Sprayer() | Software():
+            return hashes, buckets
+        case TrafficClasses(rules=most):
+            return hashes, classes_of(flows, most).of
+        case PolicyDispatch():
+            return flow_hashes(flows, parse_key("microsoft")), buckets
+        case Rss(table=table, key=key) | Rsspp(table=table, key=key) | RssRoundRobin(table=table, key=key):
+            hashes = flow_hashes(flows, parse_key(key))
+            return hashes, bucket_of(hashes, table).astype(np.int32)
+    raise AssertionError(dispatch)
 
 
 def _traffic(scenario: Scenario) -> Traffic:
@@ -130,13 +153,15 @@ def _traffic(scenario: Scenario) -> Traffic:
 def _rate(scenario: Scenario, traffic: Traffic) -> float:
     """Return the mean packet rate that rate, load or speed asks for."""
     arrivals = scenario.arrivals
+    if isinstance(arrivals, Closed):
+        return arrivals.link.pps(traffic.mean_frame)
     if isinstance(arrivals, Recorded) and not traffic.rate > 0:
         problem = "recorded, but the capture spans no time; write poisson, deterministic or batched"
         raise ScenarioError([f"arrivals.kind: {problem}"])
     if isinstance(arrivals.rate, Rate):
         return arrivals.rate.pps(traffic.mean_frame)
     if arrivals.load is not None:
-        return arrivals.load * scenario.server.capacity()
+        return arrivals.load * scenario.server.capacity(traffic.mean_frame)
     assert isinstance(arrivals, Recorded)
     assert arrivals.speed is not None
     return traffic.rate * arrivals.speed

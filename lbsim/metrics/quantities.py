@@ -28,6 +28,7 @@ class Quantity(NamedTuple):
     scale: float = 1  # factor from what `read` returns to `unit`
     q: float | None = None  # where it is a latency quantile: the share of the run's packets at or below it
     whole: bool = False  # it counts something
+    asked: Callable[[Any], bool] = lambda scenario: True  # whether a scenario of its grain measures it
 
     def of(self, result: Any) -> float:
         """Return the value in `unit`; nan where the result cannot say."""
@@ -45,8 +46,15 @@ def core_load(result: Result) -> NDArray[np.float64]:
 
 
 def _imbalance(result: Result) -> float:
-    least = int(result.processed.min())
-    return (int(result.processed.max()) - least) / least if least else math.nan
+    processed = result.processed[: result.workers]
+    least = int(processed.min())
+    return (int(processed.max()) - least) / least if least else math.nan
+
+
+def _reordered(result: Result) -> float:
+    if result.reordered is None:
+        return math.nan
+    return result.reordered / result.delivered if result.delivered else 0.0
 
 
 def _share(result: ConnectionResult, count: int) -> float:
@@ -91,6 +99,14 @@ PACKETS: Final = (
     Quantity("core_load_mean_pct", "core load, mean", "%", lambda r: float(core_load(r).mean()), 100),
     Quantity("core_load_max_pct", "core load, max", "%", lambda r: float(core_load(r).max()), 100),
     Quantity("imbalance_pct", "imbalance", "%", _imbalance, 100),
+    Quantity(
+        "cores_mean",
+        "cores in use, mean",
+        "",
+        lambda r: r.cores_used,
+        asked=lambda s: s.measure.interval is not None,
+    ),
+    Quantity("reordered_pct", "reordered", "%", _reordered, 100, asked=lambda s: s.measure.reordering),
 )
 """In the order of tables; what a control plane counted (ticks, moves) comes after them under its own name."""
 
@@ -121,5 +137,5 @@ BY_NAME: Final = {quantity.name: quantity for quantities in ALL.values() for qua
 
 
 def quantities_of(scenario: Any) -> tuple[Quantity, ...]:
-    """Return the quantities of a scenario's grain."""
-    return ALL[scenario.grain]
+    """Return the quantities of a scenario's grain that it measures."""
+    return tuple(quantity for quantity in ALL[scenario.grain] if quantity.asked(scenario))

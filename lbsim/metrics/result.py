@@ -7,18 +7,21 @@ so every packet of the cohort is either delivered or dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lbsim.metrics.histogram import Histogram
+from lbsim.metrics.histogram import Histogram, bin_middles
 from lbsim.units import SECOND, US, WIRE_OVERHEAD
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Int64s = NDArray[np.int64]
+
+SERIES_QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Quantiles of latency in a time series of it."""
 
 
 class PacketLog(NamedTuple):
@@ -44,6 +47,8 @@ class Samples(NamedTuple):
 @dataclass(frozen=True)
 class Result:
     """Counters, latency and series of one run.
+
+    Columns a core: the workers first, then the dispatcher where one is a core of its own.
 
     `result.latency.quantile(0.95)` is in picoseconds, `result.latency_us(0.95)` in microseconds;
     `result.series("core_load")` is a pandas frame with one row per interval and one column per core.
@@ -99,22 +104,43 @@ class Result:
         """Return dropped / offered packets of the cohort."""
         return sum(self.drops.values()) / self.offered if self.offered else 0.0
 
+    @property
+    def workers(self) -> int:
+        """Return the number of cores that serve packets; a software dispatcher is not one of them."""
+        return int(self.scenario.server.cores)
+
+    @property
+    def cores_used(self) -> float:
+        """Return the mean number of cores in use, over the samples after the warm-up; nan without them."""
+        if self.samples is None:
+            return float("nan")
+        used = self.samples.used[self.samples.time >= self.scenario.warmup]
+        return float(used.mean()) if len(used) else float("nan")
+
     def latency_us(self, q: float) -> float:
         """Return the latency quantile `q` in microseconds; nan where nothing was delivered."""
         return self.latency.quantile(q) / US
 
     def series(self, name: str) -> pd.DataFrame:
-        """Return one row per sampling interval, indexed by its end in seconds, one column per core.
+        """Return one row per sampling interval, indexed by its end in seconds.
 
-        Names: "core_load" (share of the interval spent working), "packets" (packets processed per second),
-        "drops" (packets dropped per second), "occupancy" (packets in the ring at the instant).
-        Raises ValueError when the scenario asked for no series or the name is unknown.
+        One column per core: "core_load" (share of the interval spent working), "packets" (packets processed
+        per second), "drops" (packets dropped per second), "occupancy" (packets in the ring at the instant).
+        One column, "cores": the number of cores in use at the instant. Several, "latency_us": mean, p5, p25,
+        p50, p75, p95 and p99 of the packets that arrived in the interval, in microseconds, nan where none
+        did; it needs measure.latency. Raises ValueError when the scenario asked for no such series or the
+        name is unknown.
         """
         import pandas as pd  # loads slowly; few runs need it
 
+        if name == "latency_us":
+            return self._latency_series()
         if self.samples is None:
             raise ValueError('this run kept no series: set measure.interval, e.g. "1s"')
         s = self.samples
+        index = pd.Index(s.time[1:] / SECOND, name="time_s")
+        if name == "cores":
+            return pd.DataFrame({"cores": s.used[1:]}, index=index)
         interval = np.diff(s.time)[:, None]
         columns: dict[str, NDArray[Any]] = {
             "core_load": np.diff(s.busy, axis=0) / interval,
@@ -123,18 +149,32 @@ class Result:
             "occupancy": s.occupancy[1:],
         }
         if name not in columns:
-            raise ValueError(f"series {name!r} is unknown: choose one of {', '.join(columns)}")
-        index = pd.Index(s.time[1:] / SECOND, name="time_s")
-        cores = pd.RangeIndex(s.busy.shape[1], name="core")
-        return pd.DataFrame(columns[name], index=index, columns=cores)
+            known = ", ".join([*columns, "cores", "latency_us"])
+            raise ValueError(f"series {name!r} is unknown: choose one of {known}")
+        return pd.DataFrame(columns[name], index=index, columns=pd.RangeIndex(s.busy.shape[1], name="core"))
+
+    def _latency_series(self) -> pd.DataFrame:
+        import pandas as pd
+
+        if self.latencies is None:
+            raise ValueError("this run kept no latency by interval: set measure.latency = true")
+        ends = np.arange(1, len(self.latencies) + 1) * self.scenario.measure.interval
+        ends[-1:] = self.scenario.warmup + self.span  # the last interval may be cut short
+        return pd.DataFrame(
+            [_moments(counts) for counts in self.latencies],
+            index=pd.Index(ends / SECOND, name="time_s"),
+            columns=["mean", *(f"p{100 * q:g}" for q in SERIES_QUANTILES)],
+            dtype=float,
+        )
 
     def imbalance(self, first: float = 0.0, last: float = float("inf")) -> NDArray[np.float64]:
         """Return (max - min) / min over cores of the packets processed per interval, in %.
 
-        One value per sampling interval that ends within `first`..`last` seconds; as in RSS++ Fig. 12, cores
-        without a packet in the interval are left out and values are capped at 2000 %.
+        Only cores that serve packets count, not a software dispatcher. One value per sampling interval that
+        ends within `first`..`last` seconds; as in RSS++ Fig. 12, cores without a packet in the interval are
+        left out and values are capped at 2000 %.
         """
-        packets = self.series("packets").loc[first:last].to_numpy(dtype=float)
+        packets = self.series("packets").loc[first:last, : self.workers - 1].to_numpy(dtype=float)
         packets = packets[packets.max(axis=1, initial=0) > 0]
         least = np.where(packets > 0, packets, np.inf).min(axis=1)
         return np.asarray(np.minimum(2000.0, (packets.max(axis=1) - least) / least * 100))
@@ -142,11 +182,19 @@ class Result:
     def laws(self) -> dict[str, bool]:
         """Return the conservation laws checked at the end of every run, and whether each holds."""
         dropped = sum(self.drops.values())
+        asked: dict[str, bool] = {}
+        if self.latencies is not None:
+            asked["the latencies of all intervals are those of the run"] = bool(
+                (self.latencies.sum(axis=0) == self.latency.counts).all()
+            )
+        if self.reordered is not None:
+            asked["only delivered packets are reordered"] = 0 <= self.reordered <= self.delivered
         return {
             "every packet is delivered or dropped": self.offered == self.delivered + dropped,
             "every delivered packet has one latency": self.latency.count == self.delivered,
             "no core worked longer than the run": bool((self.busy <= self.end).all()),
             "no byte is delivered that was not offered": self.delivered_bytes <= self.offered_bytes,
+            **asked,
         }
 
     def summary(self) -> dict[str, Any]:
@@ -154,7 +202,10 @@ class Result:
         tail = {f"p{q * 100:g}": self.latency_us(q) for q in (0.5, 0.9, 0.95, 0.99, 0.999, 0.9999)}
         latency = {"mean": self.latency.mean / US, **tail, "max": self.latency.high / US}
         load = self.busy / max(1, self.end)
-        least = self.processed.min() if len(self.processed) else 0
+        processed = self.processed[: self.workers]
+        least = processed.min() if len(processed) else 0
+        known = {} if np.isnan(self.cores_used) else {"cores": self.cores_used}
+        known |= {} if self.reordered is None else {"reordered": self.reordered}
         return {
             "scenario": self.scenario.name,
             "engine": self.engine,
@@ -167,11 +218,23 @@ class Result:
             "drops": dict(self.drops),
             "latency_us": {k: (None if np.isnan(v) else v) for k, v in latency.items()},
             "core_load": [float(x) for x in load],
-            "imbalance_pct": float((self.processed.max() - least) / least * 100) if least else None,
+            "imbalance_pct": float((processed.max() - least) / least * 100) if least else None,
+            **known,
             "control": dict(self.control),
             "laws": self.laws(),
             "notices": list(self.notices),
         }
+
+
+def _moments(counts: Int64s) -> list[float]:
+    """Return mean and quantiles, in microseconds, of one interval's latencies by bin."""
+    used = np.flatnonzero(counts)
+    if not len(used):
+        return [float("nan")] * (1 + len(SERIES_QUANTILES))
+    levels, each = bin_middles()[used] / US, counts[used]
+    below = np.cumsum(each)
+    ranks = np.maximum(1, np.ceil(np.array(SERIES_QUANTILES) * below[-1] - 1e-9))
+    return [float(levels @ each / below[-1]), *levels[np.searchsorted(below, ranks)].tolist()]
 
 
 def _gbps(packets: int, frames: int, span: int) -> float:

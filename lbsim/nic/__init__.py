@@ -1,7 +1,10 @@
-"""Choose a core for a packet: hash, indirection table, and the RSS++ balancer that rewrites the table."""
+"""Choose a core for a packet: hash or prefix, table, and the balancers that rewrite the table."""
 
+from lbsim.nic.classes import Classes, ClassParams, classes_of, dealt, rearrange, relative_loads
 from lbsim.nic.indirection import bucket_of, round_robin_table, sprayer_table
-from lbsim.nic.rsspp import ROUGH_PERIOD, Moves, RssppParams, core_loads, next_tick, rebalance, rough_load
+from lbsim.nic.load import ROUGH_PERIOD, core_loads, rough_load
+from lbsim.nic.rsspp import Moves, RssppParams, next_tick, rebalance
+from lbsim.nic.scaling import Wish, redistribute, wish
 from lbsim.nic.toeplitz import (
     MICROSOFT_KEY,
     MLX5_KEY,
@@ -18,20 +21,29 @@ __all__ = [
     "MICROSOFT_KEY",
     "MLX5_KEY",
     "ROUGH_PERIOD",
+    "ClassParams",
+    "Classes",
     "FlowColumns",
     "Moves",
     "RssppParams",
     "Vector",
+    "Wish",
     "bucket_of",
+    "classes_of",
     "core_loads",
+    "dealt",
     "flow_hashes",
     "next_tick",
     "parse_key",
     "published_vectors",
+    "rearrange",
     "rebalance",
+    "redistribute",
+    "relative_loads",
     "rough_load",
     "round_robin_table",
     "sprayer_table",
     "symmetric_key",
     "vectors_match",
+    "wish",
 ]

@@ -2,16 +2,17 @@
 
 Barbette, Katsikas, Maguire and Kostic, "RSS++: load and state-aware receive side scaling" (CoNEXT 2019),
 as its published code does it (rsspp/fastclick). Pure functions over arrays, one for each step of a tick:
-`core_loads` -> `rebalance` -> `next_tick`, and `rough_load` ten times a second in between. Cores in use
-are 0..N-1; loads and imbalances are in units of one core. Ties fall to the lowest core and the lowest bucket.
+`core_loads` (`lbsim.nic.load`) -> scaling, where it is on (`lbsim.nic.scaling`) -> `rebalance` ->
+`next_tick`. Cores in use are 0..N-1 here; loads and imbalances are in units of one core. Ties fall to the
+lowest core and the lowest bucket.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lbsim.jit import kernel
 from lbsim.units import MS
@@ -20,11 +21,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-ROUGH_PERIOD: Final = 100 * MS
-"""Picoseconds between two updates of a core's rough load."""
-
-ROUGH_ONE: Final = 1024  # a rough load is a fixed-point number of ten bits
-SATURATED: Final = 0.98  # load above which a core counts towards the queue term
 SETTLED: Final = 0.01  # a destination with no more deficit takes no more; also the score that ends a search
 OVERLOADED: Final = -1
 UNDERLOADED: Final = 1
@@ -69,42 +65,19 @@ class Offer(NamedTuple):
     weight: Floats  # load of each bucket on offer, heaviest first within a core
 
 
-def rough_load(previous: ArrayLike, useful: ArrayLike, total: ArrayLike) -> Floats:
-    """Return the rough load of cores, renewed every `ROUGH_PERIOD`: half the new reading, half the old load.
-
-    `useful` and `total` are busy and elapsed times since the last update; all three are scalars or arrays
-    over cores. Readings and loads are cut to multiples of 1/1024, the ten bits of the published code; a core
-    without any elapsed time keeps its load.
-    """
-    old = (np.asarray(previous, np.float64) * ROUGH_ONE).astype(np.int64)
-    elapsed = np.asarray(total, np.int64)
-    reading = np.minimum(np.asarray(useful, np.int64) * ROUGH_ONE // np.maximum(elapsed, 1), ROUGH_ONE)
-    return np.where(elapsed > 0, (reading + old) // 2, old) / ROUGH_ONE
-
-
-def core_loads(useful: Ints, rough: Floats, occupancy: Ints, ring: int, params: RssppParams) -> Floats:
-    """Return float64[N], the load of every core at a tick.
-
-    `useful` is the busy time of each core since the last tick and gives its exact share of all work; only
-    the scale, the sum of the `rough` loads, is smoothed, and lowered so that no core exceeds 1. If more than
-    one core is above 0.98, a tenth of every load is replaced by how full its receive ring is (`occupancy` of
-    `ring` descriptors).
-    """
-    work = useful.sum()
-    if work == 0:
-        return np.zeros(useful.size)
-    share = useful / work
-    loads = np.minimum(share * min(rough.sum(), 1.0 / share.max()), 1.0)
-    if params.queue_term and np.count_nonzero(loads > SATURATED) > 1:
-        loads = 0.9 * loads + 0.1 * (occupancy / ring)
-    return cast(Floats, loads)
-
-
-def rebalance(load: Floats, bucket_counts: Ints, table: Ints, received: Flags, params: RssppParams) -> Moves:
+def rebalance(
+    load: Floats,
+    bucket_counts: Ints,
+    table: Ints,
+    received: Flags,
+    params: RssppParams,
+    held: Flags | None = None,
+) -> Moves:
     """Return the moves of one tick.
 
     `load` is float64[N]; `bucket_counts` (packets of each bucket since the last tick) and `table` (core of
-    each bucket) are int64[B]; `received` is bool[N], as the previous tick returned it. No argument changes.
+    each bucket) are int64[B]; `received` is bool[N], as the previous tick returned it; `held`, bool[B], marks
+    buckets that must stay where they are, as their last move is still under way. No argument changes.
 
     A core's imbalance is the mean load less its own. Above `threshold` it is underloaded; below -`threshold`
     it is overloaded, given at least two buckets with packets. Cores that received at the previous tick sit
@@ -117,6 +90,10 @@ def rebalance(load: Floats, bucket_counts: Ints, table: Ints, received: Flags, p
             f"{cores} loads with {received.size} received flags, {buckets} table entries with "
             f"{bucket_counts.size} bucket counts: lengths must be equal in each pair"
         )
+    if held is None:
+        held = np.zeros(buckets, np.bool_)
+    if held.size != buckets:
+        raise ValueError(f"{held.size} held flags for {buckets} table entries: lengths must be equal")
     if buckets and (table.min() < 0 or table.max() >= cores):
         raise ValueError(
             f"table names cores {table.min()} to {table.max()}: "
@@ -127,6 +104,7 @@ def rebalance(load: Floats, bucket_counts: Ints, table: Ints, received: Flags, p
         bucket_counts,
         table,
         received,
+        held,
         params.threshold,
         params.alpha,
         params.passes,
@@ -161,6 +139,7 @@ def _rebalance(
     counts: Ints,
     table: Ints,
     received: Flags,
+    held: Flags,
     threshold: float,
     alpha: float,
     passes: int,
@@ -168,10 +147,11 @@ def _rebalance(
 ) -> tuple[Ints, Floats, int, float]:
     """Classify the cores, then solve if there are both overloaded and underloaded ones."""
     cores, buckets = load.size, table.size
-    packets, active = np.zeros(cores, np.int64), np.zeros(cores, np.int64)
+    packets, active, offers = np.zeros(cores, np.int64), np.zeros(cores, np.int64), np.zeros(cores, np.int64)
     for b in range(buckets):
         packets[table[b]] += counts[b]
         active[table[b]] += counts[b] > 0
+        offers[table[b]] += counts[b] > 0 and not held[b]
     total = 0.0
     for c in range(cores):
         total += load[c]
@@ -181,7 +161,7 @@ def _rebalance(
             imbalance[c] = alpha * (total / cores - load[c])
             if imbalance[c] > threshold:
                 role[c] = UNDERLOADED
-            elif imbalance[c] < -threshold and active[c] >= 2:
+            elif imbalance[c] < -threshold and active[c] >= 2 and offers[c] > 0:
                 role[c] = OVERLOADED
     if role.min() != OVERLOADED or role.max() != UNDERLOADED:
         return table.copy(), imbalance, 0, 0.0
@@ -189,11 +169,11 @@ def _rebalance(
     # Group the buckets of overloaded cores, heaviest first; equal counts stay in order of index.
     start = np.zeros(cores + 1, np.int64)
     for c in range(cores):
-        start[c + 1] = start[c] + (active[c] if role[c] == OVERLOADED else 0)
+        start[c + 1] = start[c] + (offers[c] if role[c] == OVERLOADED else 0)
     place, bucket, weight = start.copy(), np.zeros(start[cores], np.int64), np.zeros(start[cores])
     for b in np.argsort(-counts, kind="mergesort"):
         c = table[b]
-        if role[c] == OVERLOADED and counts[b] > 0:
+        if role[c] == OVERLOADED and counts[b] > 0 and not held[b]:
             bucket[place[c]] = b
             weight[place[c]] = counts[b] / packets[c] * load[c]
             place[c] += 1

@@ -31,7 +31,8 @@ from lbsim.scenario.dispatch import (
 from lbsim.scenario.errors import ScenarioError
 from lbsim.scenario.fields import Rate, Work
 from lbsim.scenario.machine import PerBucket, Server, Shared, Stalls
-from lbsim.scenario.models import Measure, Scenario
+from lbsim.scenario.measure import Measure
+from lbsim.scenario.models import Scenario
 from lbsim.scenario.toml import AnyScenario, canonical, dump_toml, json_schema, load_scenario, override
 from lbsim.scenario.traffic import (
     Arrivals,

@@ -22,8 +22,8 @@ from lbsim.scenario.consistency import (
 )
 from lbsim.scenario.errors import refuse
 from lbsim.scenario.fields import Period, PositiveTime, Time, Title
-from lbsim.scenario.models import sampling_problems, warmup_problems
 from lbsim.scenario.part import Part
+from lbsim.scenario.sense import sampling_problems, warmup_problems
 from lbsim.units import SECOND
 
 MOST_LIVE: Final = 1e8  # connections under way that fit a workstation's memory

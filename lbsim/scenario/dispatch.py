@@ -31,6 +31,15 @@ class Scaling(Part):
     begin: Time = 0
     """When scaling is switched on."""
 
+    @model_validator(mode="after")
+    def _start_above_least(self) -> Self:
+        if self.start is not None and self.start < self.least:
+            refuse(
+                f"nic.dispatch.scaling.start: {self.start} is below least {self.least}; "
+                "raise start or lower least"
+            )
+        return self
+
 
 class Rss(Part):
     """Receive side scaling: Toeplitz hash of the 5-tuple, then a fixed indirection table."""

@@ -89,14 +89,23 @@ class Server(Part):
             )
         return self
 
-    def mean_service(self, frame: float = 0.0) -> float:
-        """Return the mean ps of a packet at full bursts; `frame` is its mean length in bytes."""
-        cost, lookup = self.cost, self.state.lookup if self.state else Work(0)
-        batch = cost.per_batch.ps(self.clock) / self.burst
-        fixed = cost.per_packet.ps(self.clock) + lookup.ps(self.clock)
-        return batch + fixed + cost.per_byte.ps(self.clock) * frame + cost.work.mean_ps(self.clock)
+    @property
+    def fixed_ps(self) -> int:
+        """Return the ps that every packet costs alike: per_packet, and finding its flow."""
+        lookup = self.state.lookup.ps(self.clock) if self.state else 0
+        return self.cost.per_packet.ps(self.clock) + lookup
 
-    def capacity(self, frame: float = 0.0) -> float:
+    @property
+    def per_byte_ps(self) -> int:
+        """Return the ps that every byte of a frame costs."""
+        return self.cost.per_byte.ps(self.clock)
+
+    def mean_service(self, frame: float) -> float:
+        """Return the mean ps of a packet at full bursts; `frame` is its mean length in bytes."""
+        batch = self.cost.per_batch.ps(self.clock) / self.burst
+        return batch + self.fixed_ps + self.per_byte_ps * frame + self.cost.work.mean_ps(self.clock)
+
+    def capacity(self, frame: float) -> float:
         """Return the packets per second of all cores at full bursts; inf where packets cost nothing."""
         service = self.mean_service(frame)
         return self.cores * SECOND / service if service else math.inf

@@ -1,10 +1,8 @@
-"""What a scenario is: all its parts, and what must hold between them."""
+"""What a scenario is: all its parts, checked together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -19,10 +17,21 @@ from lbsim.scenario.dispatch import (
     TrafficClasses,
 )
 from lbsim.scenario.errors import refuse
-from lbsim.scenario.fields import Period, PositiveTime, Time, Title
+from lbsim.scenario.fields import PositiveTime, Time, Title
 from lbsim.scenario.machine import PerBucket, Server, Shared
+from lbsim.scenario.measure import Measure
 from lbsim.scenario.part import Part
+from lbsim.scenario.sense import (
+    arrivals_problems,
+    dispatch_problems,
+    measure_problems,
+    packets_of,
+    server_problems,
+    warmup_problems,
+)
 from lbsim.scenario.traffic import (
+    AnyArrivals,
+    AnyTraffic,
     Batched,
     Campus,
     CaptureFile,
@@ -34,31 +43,6 @@ from lbsim.scenario.traffic import (
     Recorded,
 )
 from lbsim.scenario.work import Bimodal, Exponential, Fixed, Lognormal, Pareto, Table
-from lbsim.units import SECOND, format_time
-
-MOST_PACKETS: Final = 1e13  # days of computing
-MOST_ROWS: Final = 2e8  # rows of a per-packet log that fit a workstation's memory
-MOST_SAMPLES: Final = 1e6  # samples of a time series
-ROUGH_FRAME: Final = {"imix": 350, "campus": 1000, "campus-4": 1000}  # bytes; only to refuse absurd lengths
-ROUGH_PPS: Final = {"campus": 5e5, "campus-4": 2e6}  # same
-
-AnyTraffic = Flows | Campus | CaptureFile
-AnyArrivals = Poisson | Deterministic | OnOff | Batched | Recorded | Closed
-
-
-class Measure(Part):
-    """What to record."""
-
-    interval: Period | None = None
-    """Sampling period of the time series; left out, none are kept."""
-    latency: bool = False
-    """Whether to keep a latency histogram for each interval, of the packets that arrive in it."""
-    reordering: bool = False
-    """Whether to count packets that leave the server after a later one of their flow."""
-    path_delay: Time = 0
-    """Added to every latency: what wire and generator take."""
-    packets: bool = False
-    """Whether to keep one row a packet."""
 
 
 class Scenario(Part):
@@ -107,29 +91,31 @@ class Scenario(Part):
 
     @field_validator("arrivals")
     @classmethod
-    def _recorded_has_clock(cls, arrivals: AnyArrivals, info: ValidationInfo) -> AnyArrivals:
-        if isinstance(arrivals, Recorded) and isinstance(info.data.get("traffic"), Flows):
-            refuse(
-                "arrivals.kind: recorded, but traffic of kind flows has no clock of its own; "
-                "write poisson, deterministic, on_off or batched"
-            )
+    def _can_arrive(cls, arrivals: AnyArrivals, info: ValidationInfo) -> AnyArrivals:
+        refuse(*arrivals_problems(arrivals, info.data.get("traffic")))
         return arrivals
+
+    @field_validator("nic")
+    @classmethod
+    def _can_dispatch(cls, nic: Nic, info: ValidationInfo) -> Nic:
+        refuse(*dispatch_problems(nic.dispatch, info.data.get("arrivals")))
+        return nic
 
     @field_validator("server")
     @classmethod
-    def _server_fits(cls, server: Server, info: ValidationInfo) -> Server:
-        refuse(*_idle_cores(info.data.get("nic"), server.cores), *_pace({**info.data, "server": server}))
+    def _can_serve(cls, server: Server, info: ValidationInfo) -> Server:
+        refuse(*server_problems(server, info.data))
         return server
 
     @field_validator("measure")
     @classmethod
-    def _records_fit(cls, measure: Measure, info: ValidationInfo) -> Measure:
-        refuse(*_records(measure, info.data))
+    def _can_record(cls, measure: Measure, info: ValidationInfo) -> Measure:
+        refuse(*measure_problems(measure, info.data))
         return measure
 
     def expected_packets(self) -> float | None:
         """Return roughly how many packets arrive; None where only the capture knows."""
-        return _packets(dict(self))
+        return packets_of(dict(self))
 
     def expected_units(self) -> float | None:
         """Return roughly how many units of work a run takes: packets at this grain."""
@@ -147,89 +133,3 @@ KINDS: Final[dict[str, type[Part]]] = {
     )
 }
 """Every part of this grain that is chosen by its kind; no two share a kind."""
-
-
-def warmup_problems(warmup: int, duration: int | None) -> Iterator[str]:
-    """Yield that a warm-up in ps leaves nothing of a duration."""
-    if duration is not None and warmup >= duration:
-        yield f"warmup: {format_time(warmup)} is not below duration {format_time(duration)}; shorten it"
-
-
-def sampling_problems(interval: int | None, duration: int | None) -> Iterator[str]:
-    """Yield that a sampling interval in ps gives more samples than a time series holds."""
-    if interval and duration and duration / interval > MOST_SAMPLES:
-        yield (
-            f"measure.interval: {format_time(interval)} is {duration / interval:.1e} samples, "
-            f"at most {MOST_SAMPLES:.0e}; write {format_time(math.ceil(duration / MOST_SAMPLES))} or more"
-        )
-
-
-def _idle_cores(nic: Nic | None, cores: int) -> list[str]:
-    """Refuse cores that could never get a packet."""
-    match nic.dispatch if nic else None:
-        case Rss(table=entries) | Rsspp(table=entries) if cores > entries:
-            more = f"lower it or raise nic.dispatch.table to {1 << (cores - 1).bit_length()}"
-            return [f"server.cores: {cores} cores share the {entries} entries of nic.dispatch.table; {more}"]
-        case Sprayer() if cores > 256:
-            return [f"server.cores: {cores} cores share the 256 values Sprayer spreads by; lower it to 256"]
-    return []
-
-
-def _pps(parts: dict[str, Any]) -> float | None:
-    """Return roughly the packets per second offered; None where only the capture knows."""
-    if not parts.keys() >= {"traffic", "arrivals", "server"}:  # some part was refused before
-        return None
-    traffic, arrivals = parts["traffic"], parts["arrivals"]
-    frame = _rough_frame(traffic)
-    if isinstance(arrivals, Closed):
-        return arrivals.link.pps(frame)
-    if arrivals.load is not None:
-        return float(arrivals.load * parts["server"].capacity(frame))
-    if arrivals.rate is not None:
-        return float(arrivals.rate.pps(frame))
-    return float(ROUGH_PPS[traffic.trace] * arrivals.speed) if isinstance(traffic, Campus) else None
-
-
-def _rough_frame(traffic: AnyTraffic) -> float:
-    match traffic:
-        case Flows(frame=int() as size):
-            return size
-        case Flows(frame=str() as name) | Campus(trace=name):
-            return ROUGH_FRAME[name]
-    return ROUGH_FRAME["campus"]
-
-
-def _packets(parts: dict[str, Any]) -> float | None:
-    pps, duration = _pps(parts), parts.get("duration")
-    return None if pps is None or duration is None else pps * duration / SECOND
-
-
-def _pace(parts: dict[str, Any]) -> list[str]:
-    """Refuse rates that cannot be, or would never end."""
-    pps, packets = _pps(parts), _packets(parts)
-    batch = getattr(parts.get("arrivals"), "batch", None)
-    if pps == math.inf:
-        return [
-            "arrivals.load: packets that cost nothing make no load; write arrivals.rate or a cost above 0"
-        ]
-    if packets is not None and packets > MOST_PACKETS:
-        return [f"duration: about {packets:.1e} packets, at most 1e13; shorten it or lower the rate"]
-    if pps is not None and batch is not None and pps * batch.gap > SECOND:
-        most, gap = SECOND / batch.gap, format_time(int(SECOND / pps))
-        return [
-            f"arrivals.batch.gap: packets {format_time(batch.gap)} apart are at most {most:.3g} a second, "
-            f"but {pps:.3g} are asked for; write {gap} or less"
-        ]
-    return []
-
-
-def _records(measure: Measure, parts: dict[str, Any]) -> list[str]:
-    """Refuse records that would not fit the memory."""
-    problems = list(sampling_problems(measure.interval, parts.get("duration")))
-    packets = _packets(parts) or 0
-    if measure.packets and packets > MOST_ROWS:
-        problems.append(
-            f"measure.packets: true keeps about {packets:.1e} rows, at most {MOST_ROWS:.0e}; "
-            "shorten duration or write packets = false"
-        )
-    return problems

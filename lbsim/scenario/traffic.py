@@ -65,6 +65,15 @@ class Profile(Part):
             refuse("arrivals.profile.factors: the last is 0 and holds on; end with a factor above 0")
         return self
 
+    def mean(self, until: int) -> float:
+        """Return the mean factor from 0 to `until` ps."""
+        last = (len(self.factors) - 1) * self.every
+        held = sum(
+            factor * min(self.every, max(0, until - k * self.every))
+            for k, factor in enumerate(self.factors[:-1])
+        )
+        return (held + self.factors[-1] * max(0, until - last)) / until
+
 
 class Arrivals(Part):
     """What arrival processes share: exactly one way to say how fast."""
@@ -165,10 +174,23 @@ class Closed(Part):
 
     kind: Literal["closed"] = "closed"
     link: RateText = Field(examples=["100Gbps"])
-    """Rate of the link that all flows share."""
+    """Rate of the link that all flows share, in bits."""
     window: float = Field(ge=1, le=10**5, examples=[30.0])
     """Mean packets that a flow keeps under way."""
     spread: float = Field(default=0.0, ge=0, le=10)
     """Coefficient of variation of the windows of flows, log-normal; 0 makes them equal."""
     delay: PositiveTime
     """From the end of service to the next packet in the queue of the link: the rest of the round trip."""
+
+    @model_validator(mode="after")
+    def _link_in_bits(self) -> Self:
+        if self.link.unit != "bps":
+            refuse(f'arrivals.link: {self.link} counts packets; write bits, e.g. "100Gbps"')
+        return self
+
+
+AnyTraffic = Flows | Campus | CaptureFile
+"""Every source of packets."""
+
+AnyArrivals = Poisson | Deterministic | OnOff | Batched | Recorded | Closed
+"""Every way in which packets come."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lbsim.scenario import Batch, Batched, Deterministic, OnOff, Poisson, Recorded
-from lbsim.units import SECOND
+from lbsim.scenario import Batch, Batched, Deterministic, OnOff, Poisson, Profile, Recorded
+from lbsim.units import MAX_TIME, SECOND
 
 Int64s = NDArray[np.int64]
 Clock = Callable[[Int64s], Int64s]
@@ -21,11 +21,46 @@ Arrivals = Poisson | Deterministic | OnOff | Batched | Recorded
 
 
 def clock(arrivals: Arrivals, pps: float, own_pps: float, rng: np.random.Generator) -> Clock:
-    """Return the clock of an arrival process with a mean of `pps` packets per second.
+    """Return the clock of an arrival process with a mean of `pps` packets per second, at factor 1.
 
     `own_pps` is the mean rate of the traffic's own recording, nan where it has none; recorded arrivals
     replay it `pps / own_pps` times as fast.
     """
+    steady = _steady(arrivals, pps, own_pps, rng)
+    if arrivals.profile is None:
+        return steady
+    bend = warp(arrivals.profile)
+    return lambda recorded: bend(steady(recorded))
+
+
+def warp(profile: Profile) -> Callable[[Int64s], Int64s]:
+    """Return the map from a steady clock to one whose rate follows a profile.
+
+    Steady time x, int64 ps, becomes the last time at which the profile's factors, integrated from 0, give x:
+    piecewise linear, rounded once, never falling; where the factor is 0 nothing arrives. All gaps shrink
+    alike, those inside a batch too. A Poisson process stays one, its rate multiplied by the factor (Cinlar,
+    Introduction to Stochastic Processes, 1975, section 4.7).
+    """
+    factors = np.array(profile.factors)
+    begin = np.array([min(k * profile.every, MAX_TIME) for k in range(len(factors))])
+    end = np.append(begin[1:], MAX_TIME)
+    room = (end - begin).astype(float)
+    steady = [0]  # when each factor begins to hold, in steady time
+    for factor in profile.factors[:-1]:
+        steady.append(min(steady[-1] + round(factor * profile.every), MAX_TIME))
+    begins = np.array(steady)
+
+    def bend(times: Int64s) -> Int64s:
+        k = np.searchsorted(begins, times, side="right") - 1
+        with np.errstate(over="ignore"):  # a factor may be next to nothing
+            since = np.minimum(np.rint((times - begins[k]) / factors[k]), room[k]).astype(np.int64)
+        return np.asarray(np.minimum(begin[k] + since, end[k]))
+
+    return bend
+
+
+def _steady(arrivals: Arrivals, pps: float, own_pps: float, rng: np.random.Generator) -> Clock:
+    """Return the clock at factor 1."""
     match arrivals:
         case Poisson():
             return _poisson(SECOND / pps, rng)

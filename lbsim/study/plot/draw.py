@@ -1,4 +1,4 @@
-"""Panels drawn with Matplotlib: simulated lines with bands, published points as hollow markers."""
+"""Panels drawn with Matplotlib: simulated lines with bands or boxes, published points as hollow markers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from lbsim.study.plot.heat import cells, draw_heat
 from lbsim.study.plot.legend import legend
 from lbsim.study.plot.looks import LOOKS, Look, style
 from lbsim.study.plot.panel import Panel
@@ -20,6 +22,8 @@ if TYPE_CHECKING:  # Matplotlib loads slowly; only what draws needs it
     from matplotlib.figure import Figure
 
 SIZE, SCATTER = (5.2, 3.4), (6.4, 4.6)  # inches of a panel; names of points need room
+LOW_LEGEND, ROW = 3, 0.17  # rows of a legend that have room above the axes; inches of one more
+WIDEST_BOX = 0.6  # of the distance between boxes
 STAIRS = 20  # markers of a staircase at most, however many steps it has
 
 
@@ -31,13 +35,19 @@ def draw(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [(curves(panel, table), published_points(panel, published)) for panel in panels]
+    shown = [({}, {}) if panel.heat else (curves(panel, table), published_points(panel, published))
+             for panel in panels]  # fmt: skip
     width, height = SCATTER if any(panel.labels for panel in panels) else SIZE
     made = Figure(figsize=(width * len(panels), height))
     FigureCanvasAgg(made)
     every = made.subplots(1, len(panels), squeeze=False)[0]
+    rows = 0  # of the highest legend
     for axes, panel, (lines, points) in zip(every, panels, shown, strict=True):
-        _draw(axes, panel, lines, points)
+        if panel.heat:
+            draw_heat(axes, panel, cells(panel, table, published))
+        else:
+            rows = max(rows, _draw(axes, panel, lines, points))
+    made.set_figheight(height + ROW * max(0, rows - LOW_LEGEND))
     if any(panel.labels for panel in panels):
         made.draw_without_rendering()  # the layout: where names have room depends on it
         for axes, panel, (lines, points) in zip(every, panels, shown, strict=True):
@@ -46,12 +56,15 @@ def draw(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) 
     return made
 
 
-def _draw(axes: Axes, panel: Panel, lines: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame]) -> None:
+def _draw(axes: Axes, panel: Panel, lines: dict[str, pd.DataFrame], points: dict[str, pd.DataFrame]) -> int:
+    """Draw all series of a panel and return how many rows its legend has."""
     areas = areas_of(lines) if panel.area else None
     for name, look in zip(panel.series, LOOKS, strict=False):
         line, dots = lines[name], points[name]
         if panel.labels:
             draw_points(axes, look, line, dots, areas)
+        elif panel.box:
+            _draw_boxes(axes, look, line, WIDEST_BOX * _least_step(lines))
         else:
             _draw_line(axes, panel, look, line)
         axes.vlines(dots.index, dots["p25"], dots["p75"], color=look.color, linewidth=0.9)
@@ -69,7 +82,7 @@ def _draw(axes: Axes, panel: Panel, lines: dict[str, pd.DataFrame], points: dict
             marks.set_in_layout(False)
     axes.set_xlabel(panel.xlabel)
     axes.set_ylabel(panel.ylabel)
-    legend(axes, panel, lines, points, areas)
+    return legend(axes, panel, lines, points, areas)
 
 
 def _draw_line(axes: Axes, panel: Panel, look: Look, line: pd.DataFrame) -> None:
@@ -81,6 +94,30 @@ def _draw_line(axes: Axes, panel: Panel, look: Look, line: pd.DataFrame) -> None
     )
     shade: dict[str, Any] = {"color": look.color, "alpha": 0.18, "linewidth": 0}
     axes.fill_between(line.index, line["low"], line["high"], step="post" if panel.step else None, **shade)
+
+
+def _draw_boxes(axes: Axes, look: Look, line: pd.DataFrame, width: float) -> None:
+    """Draw a box for every x: its ends, a bar in the middle, and a marker at the tail if there is one."""
+    x, low, middle = line.index.to_numpy(float), line["low"], line["middle"]
+    box: dict[str, Any] = {"facecolor": _light(look.color), "edgecolor": look.color, "linewidth": 0.8}
+    axes.bar(x, line["high"] - low, width, low, **box)
+    axes.hlines(middle, x - width / 2, x + width / 2, color=look.color, linewidth=1.8)
+    axes.vlines(x, line["high"], line["mark"], color=look.color, linewidth=0.6)
+    axes.plot(x, line["mark"], look.marker, color=look.color, markersize=3)
+
+
+def _least_step(lines: dict[str, pd.DataFrame]) -> float:
+    """Return the least distance between the places of boxes; 1 where there is one only."""
+    places = np.unique(np.concatenate([line.index.to_numpy(float) for line in lines.values()]))
+    return float(np.diff(places).min()) if len(places) > 1 else 1.0
+
+
+def _light(color: str) -> tuple[float, float, float]:
+    """Return a colour mixed with white, as one of a band looks."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (1 - 0.25 * (1 - part) for part in to_rgb(color))
+    return red, green, blue
 
 
 def render(made: Figure, form: str) -> bytes:

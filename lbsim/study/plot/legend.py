@@ -13,7 +13,7 @@ from lbsim.study.plot.looks import LOOKS, Look
 from lbsim.study.plot.panel import Panel
 from lbsim.study.plot.scales import number
 from lbsim.study.plot.scatter import diameter
-from lbsim.study.plot.shown import Areas
+from lbsim.study.plot.shown import Areas, band_name, tail_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,11 @@ def legend(
     lines: dict[str, pd.DataFrame],
     points: dict[str, pd.DataFrame],
     areas: Areas | None,
-) -> None:
-    """Name what the axes show: series that have data, what bands or bars are, published points, areas."""
+) -> int:
+    """Name what the axes show: series that have data, what bands or bars are, published points, areas.
+
+    Returns how many rows that takes above the axes.
+    """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -43,11 +46,16 @@ def legend(
         return Line2D([], [], color=look.color, marker=look.marker, label=name, **more)
 
     entries: list[Line2D | Patch] = [
-        entry(look, name, linestyle="none" if panel.labels else look.dashes)
+        entry(look, name, linestyle="none" if panel.labels or panel.box else look.dashes)
         for name, look in zip(panel.series, LOOKS, strict=False)
         if len(lines[name]) or len(points[name])
     ]
-    if not panel.labels:
+    if panel.box:
+        box: dict[str, Any] = {"facecolor": "0.82", "edgecolor": "0.35", "linewidth": 0.8}
+        entries.append(Patch(label=f"simulated, {band_name(panel)}", **box))
+        if tail := tail_name(panel):
+            entries.append(entry(Look("0.35", "o", ""), tail, linestyle="none", markersize=3))
+    elif not panel.labels:
         entries.append(Patch(color="0.35", alpha=0.18, linewidth=0, label=SHADES[panel.band]))
     elif any(_spreads(line) for line in lines.values()):
         entries.append(entry(Look("0.35", "|", ""), SHADES[panel.band], linestyle="none", markersize=9))
@@ -58,15 +66,17 @@ def legend(
         entries.append(entry(Look("0.35", "o", ""), f"published{spread}", **hollow))
     if areas is not None:
         _area_legend(axes, panel, areas)
+    columns = _columns([str(entry.get_label()) for entry in entries])
     axes.legend(  # above the axes, where it hides no point
         handles=entries,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=_columns([str(entry.get_label()) for entry in entries]),
+        ncols=columns,
         fontsize="small",
         handlelength=1.5 if panel.labels else 3,
         columnspacing=1.2,
     )
+    return -(-len(entries) // columns)
 
 
 def _area_legend(axes: Axes, panel: Panel, areas: Areas) -> None:

@@ -30,6 +30,14 @@ LOOKS = (
     Look("#8A8000", "h", (0, (6, 1, 2, 1))),  # yellow of the palette, darkened to be seen on white
 )
 
+HEAT = (
+    "#00224e", "#1a386f", "#434e6c", "#61656f", "#7d7c78", "#9b9476", "#bcae6c", "#dec958", "#fee838",
+)  # fmt: skip
+"""The colours of a heat map, from its least value to its most: nine of cividis.
+
+It gets evenly lighter, so it works in grey, and looks nearly the same to every kind of colour vision.
+"""
+
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,

@@ -18,6 +18,14 @@ class Panel:
 
     With `labels` the panel is a scatter plot: a point for every text in that column of a series, its runs
     are the rows with that text, and both its coordinates are measured: middle and error bars in x and in y.
+
+    With `box` a value of x has a box instead of a point on a line: x is often a time, y then a median over
+    packets in that time, and `box` names the columns of their lower and upper quartile and, as a mark, of a
+    tail. Each is the median over the runs. What stands before an underscore names them: "p99" of "p99_us".
+
+    With `heat` the panel is a heat map: one picture of one series, a cell for every x and y (e.g. time and
+    core), and the column `heat` as its colour, the median over the runs that share the cell. A picture of
+    what was published, `shows="published"`, takes rows whose metric is `heat`, from their columns x and `y`.
     Raises ValueError for fields that contradict each other.
     """
 
@@ -39,6 +47,11 @@ class Panel:
     labels: str = ""  # the column that names the points of a scatter plot
     area: str = ""  # a column of numbers >= 0, shown as the area of a labelled point's marker
     area_label: str = ""  # its name in the legend; the column's where empty
+    box: Sequence[str] = ()  # columns of a box around y: its lower and upper end, and perhaps a tail
+    heat: str = ""  # the column shown as the colour of cells
+    heat_label: str = ""  # its name at the colour bar; the column's where empty
+    heat_range: tuple[float, float] | None = None  # what the colours span; the values themselves where None
+    shows: Literal["simulated", "published"] = "simulated"  # of a heat map
 
     def __post_init__(self) -> None:
         for wrong, why in _contradictions(self):
@@ -48,6 +61,10 @@ class Panel:
 
 def _contradictions(panel: Panel) -> list[tuple[bool, str]]:
     """Return what can be wrong with a panel: whether it is, and what to do about it."""
+    return [*_of_scales(panel), *_of_points(panel), *_of_cells(panel)]
+
+
+def _of_scales(panel: Panel) -> list[tuple[bool, str]]:
     knee, bottom = panel.symlog, panel.ylim[0] if panel.ylim else None
     return [
         (knee is not None and panel.log, "log and symlog are two scales of y; give one of them"),
@@ -67,9 +84,26 @@ def _contradictions(panel: Panel) -> list[tuple[bool, str]]:
             panel.xlog and any(tick <= 0 for tick in panel.xticks),
             f"xticks = {list(panel.xticks)} must be above 0 with xlog",
         ),
+    ]
+
+
+def _of_points(panel: Panel) -> list[tuple[bool, str]]:
+    return [
         (
             panel.step and bool(panel.labels),
             "step draws lines, labels draws points without lines; give one of them",
+        ),
+        (
+            bool(panel.box) and (bool(panel.labels) or panel.step),
+            "box draws boxes, labels and step do not; give one of them",
+        ),
+        (
+            bool(panel.box) and len(panel.box) not in (2, 3),
+            f"box = {list(panel.box)} must name two columns, its lower and upper end, and perhaps a tail",
+        ),
+        (
+            bool(panel.box) and panel.band != "quartiles",
+            f"band = {panel.band!r} tells of runs, a box of what happened in each; leave band out",
         ),
         (
             bool(panel.area) and not panel.labels,
@@ -79,4 +113,27 @@ def _contradictions(panel: Panel) -> list[tuple[bool, str]]:
             bool(panel.area_label) and not panel.area,
             f"area_label = {panel.area_label!r} names the column that area gives; give area",
         ),
+    ]
+
+
+def _of_cells(panel: Panel) -> list[tuple[bool, str]]:
+    others = ("labels", "box", "log", "symlog", "xlog", "step", "ylim", "rule")
+    given = [name for name in others if getattr(panel, name) not in (None, False, "", ())]
+    about = [name for name in ("heat_label", "heat_range") if getattr(panel, name)]
+    low, high = panel.heat_range or (0, 1)
+    return [
+        (
+            bool(panel.heat and given),
+            f"heat draws cells, {', '.join(given)} something else; give one of them",
+        ),
+        (
+            bool(panel.heat) and len(panel.series) != 1,
+            f"a heat map is the picture of one series, not of {len(panel.series)}; make a panel for each",
+        ),
+        (not panel.heat and bool(about), f"{', '.join(about)} tells of a heat map; give heat, its column"),
+        (
+            not panel.heat and panel.shows == "published",
+            "shows = 'published' makes a heat map of what was published; give heat, its metric",
+        ),
+        (not low < high, f"heat_range = {(low, high)} must rise"),
     ]

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lbsim.metrics.intervals import mean_interval
-from lbsim.study.plot.looks import LOOKS
+from lbsim.study.plot.heat import cells, heat_json
+from lbsim.study.plot.looks import LOOKS, Look
 from lbsim.study.plot.panel import Panel
 
 BANDS: dict[str, str] = {"quartiles": "p25 to p75", "interval": "95 % interval of the mean"}
@@ -21,7 +22,8 @@ SMALLEST = 0.15  # share of the range of marker areas that the least value above
 def curves(panel: Panel, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return a frame per series, indexed by x, with columns middle, low, high and n (runs behind a point).
 
-    With labels there are also label, xlow, xhigh and area (NaN without one). Raises ValueError when the table
+    With labels there are also label, xlow, xhigh and area (NaN without one); of boxes there is also mark, the
+    tail (NaN without one), and low and high are the ends of the box. Raises ValueError when the table
     lacks a column of the panel, a row has no label, or an area is not a number >= 0.
     """
     _check_columns(panel, table)
@@ -82,47 +84,84 @@ def areas_of(lines: dict[str, pd.DataFrame]) -> Areas | None:
     return Areas(float(positive.min()), float(positive.max())) if len(positive) else None
 
 
+def band_name(panel: Panel) -> str:
+    """Return what bands or boxes span, e.g. "p25 to p75"."""
+    return " to ".join(map(_stem, panel.box[:2])) if panel.box else BANDS[panel.band]
+
+
+def tail_name(panel: Panel) -> str:
+    """Return what the mark beside a box is, e.g. "p99"; empty where there is none."""
+    return _stem(panel.box[2]) if len(panel.box) == 3 else ""
+
+
 def chart_data(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, Any]]:
     """Return what the report draws of each panel, JSON-ready: looks, points and bands of every series.
 
-    Points are [x, middle, low, high, n], published ones [x, value, p25, p75]; with labels a mapping follows.
+    Points are [x, middle, low, high, n], published ones [x, value, p25, p75]; with labels a mapping follows,
+    and of boxes one that holds the mark. The points of a heat map are its cells: [x, y, value, n].
     """
-    return [
-        {
-            "x": panel.x,
-            "y": panel.y,
-            "xlabel": panel.xlabel,
-            "ylabel": panel.ylabel,
-            "log": panel.log,
-            "symlog": panel.symlog,
-            "xlog": panel.xlog,
-            "step": panel.step,
-            "labels": panel.labels or None,
-            "area": _area_legend(panel, areas),
-            "ylim": panel.ylim,
-            "xticks": list(panel.xticks) or None,
-            "rule": panel.rule,
-            "band": BANDS[panel.band],
-            "series": [
-                {
-                    "name": name,
-                    "color": look.color,
-                    "marker": look.marker,
-                    "dashes": [] if look.dashes == "-" else list(look.dashes[1]),
-                    "points": _rows(lines[name], SPREAD, areas),
-                    "published": _rows(points[name], ["value", "p25", "p75"], None),
-                }
-                for name, look in zip(panel.series, LOOKS, strict=False)
-            ],
-        }
-        for panel in panels
-        for lines, points in [(curves(panel, table), published_points(panel, published))]
-        for areas in [areas_of(lines) if panel.area else None]
-    ]
+    return [_heat_data(panel, table, published) if panel.heat else _line_data(panel, table, published)
+            for panel in panels]  # fmt: skip
+
+
+def _line_data(panel: Panel, table: pd.DataFrame, published: pd.DataFrame) -> dict[str, Any]:
+    lines, points = curves(panel, table), published_points(panel, published)
+    areas = areas_of(lines) if panel.area else None
+    return _panel_data(panel) | {
+        "area": _area_legend(panel, areas),
+        "series": [
+            _looks(name, look)
+            | {
+                "points": _rows(lines[name], SPREAD, areas),
+                "published": _rows(points[name], ["value", "p25", "p75"], None),
+            }
+            for name, look in zip(panel.series, LOOKS, strict=False)
+        ],
+    }
+
+
+def _heat_data(panel: Panel, table: pd.DataFrame, published: pd.DataFrame) -> dict[str, Any]:
+    grid = cells(panel, table, published)
+    points = [[_finite(float(value)) for value in row] for row in grid.itertuples(index=False)]
+    series = _looks(panel.series[0], LOOKS[0]) | {"points": points, "published": []}
+    return _panel_data(panel) | {"heat": heat_json(panel, grid), "series": [series]}
+
+
+def _panel_data(panel: Panel) -> dict[str, Any]:
+    """Return what all kinds of panels have in common."""
+    return {
+        "x": panel.x,
+        "y": panel.y,
+        "xlabel": panel.xlabel,
+        "ylabel": panel.ylabel,
+        "log": panel.log,
+        "symlog": panel.symlog,
+        "xlog": panel.xlog,
+        "step": panel.step,
+        "labels": panel.labels or None,
+        "area": None,
+        "heat": None,
+        "box": {"tail": tail_name(panel)} if panel.box else None,
+        "ylim": panel.ylim,
+        "xticks": list(panel.xticks) or None,
+        "rule": panel.rule,
+        "band": band_name(panel),
+    }
+
+
+def _looks(name: str, look: Look) -> dict[str, Any]:
+    dashes = [] if look.dashes == "-" else list(look.dashes[1])
+    return {"name": name, "color": look.color, "marker": look.marker, "dashes": dashes}
+
+
+def _stem(column: str) -> str:
+    return column.partition("_")[0]
 
 
 def _curve(panel: Panel, rows: pd.DataFrame) -> pd.DataFrame:
     """Return what `curves` does of one series."""
+    if panel.box:
+        return _boxes(panel, rows)
     if not panel.labels:
         groups = rows.groupby(panel.x)[panel.y]
         return pd.DataFrame({x: _spread(runs, panel.band) for x, runs in groups}, index=SPREAD).T
@@ -137,6 +176,14 @@ def _curve(panel: Panel, rows: pd.DataFrame) -> pd.DataFrame:
     return frame.set_index("x").sort_index(kind="stable")
 
 
+def _boxes(panel: Panel, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the boxes of one series: medians over runs of their middle, ends and tail."""
+    groups = rows.groupby(panel.x)
+    columns = dict(zip(("middle", "low", "high", "mark"), (panel.y, *panel.box), strict=False))
+    made = pd.DataFrame({name: groups[column].median() for name, column in columns.items()})
+    return made.reindex(columns=["middle", "low", "high", "mark"]).assign(n=groups[panel.y].count())
+
+
 def _areas(panel: Panel, runs: pd.DataFrame) -> pd.Series[float]:
     values = pd.to_numeric(runs[panel.area], errors="coerce")
     wrong = runs[panel.area][(values < 0) | np.isinf(values) | (values.isna() & runs[panel.area].notna())]
@@ -148,8 +195,8 @@ def _areas(panel: Panel, runs: pd.DataFrame) -> pd.Series[float]:
 
 
 def _check_columns(panel: Panel, table: pd.DataFrame) -> None:
-    for field in ("x", "y", "by", "labels", "area"):
-        name = getattr(panel, field)
+    named = [(field, getattr(panel, field)) for field in ("x", "y", "by", "labels", "area")]
+    for field, name in (*named, *(("box", name) for name in panel.box)):
         if name and name not in table.columns:
             has = ", ".join(map(str, table.columns))
             raise ValueError(f"Panel.{field}: the table has no column {name!r}; it has {has}")
@@ -175,9 +222,11 @@ def _area_legend(panel: Panel, areas: Areas | None) -> dict[str, Any] | None:
 
 
 def _rows(frame: pd.DataFrame, numbers: list[str], areas: Areas | None) -> list[list[Any]]:
-    """Return index and numbers as rows, then what else is known of a labelled point."""
+    """Return index and numbers as rows, then what else is known of a labelled point or of a box."""
     rows = frame[numbers].reset_index().to_numpy(dtype=float).tolist()
     known: list[list[Any]] = [[_finite(value) for value in row] for row in rows]
+    if "mark" in frame:
+        return [[*row, {"mark": _finite(mark)}] for row, mark in zip(known, frame["mark"], strict=True)]
     if "label" not in frame:
         return known
     more = [{name: row[name] for name in ("label", "xlow", "xhigh", "area") if name in row}

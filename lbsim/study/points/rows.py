@@ -53,6 +53,10 @@ def from_row(row: Row, scenario: AnyScenario) -> AnyResult:
         cores = len(row["processed"])
         parts = {name: row[f"sampled_{name}"].reshape(-1, cores) for name in Samples._fields[1:-1]}
         samples = Samples(row["sampled_time"], **parts, used=row["sampled_used"])
+    latencies = None
+    if "interval_counts" in row:
+        latencies = np.zeros((row["intervals"], BINS), np.int64)
+        latencies[row["interval_rows"], row["interval_bins"]] = row["interval_counts"]
     return Result(
         **head,
         **{name: row[name] for name in (*SCALARS, *PER_CORE)},
@@ -60,11 +64,22 @@ def from_row(row: Row, scenario: AnyScenario) -> AnyResult:
         control=json.loads(row["control"]),
         latency=Histogram(counts, int(row["latency_total"]), row["latency_low"], row["latency_high"]),
         samples=samples,
+        latencies=latencies,
+        reordered=row.get("reordered"),
     )
 
 
 def _packets(result: Result) -> Row:
     used = np.flatnonzero(result.latency.counts)
+    asked: Row = {} if result.reordered is None else {"reordered": result.reordered}
+    if result.latencies is not None:
+        intervals, bins = np.nonzero(result.latencies)
+        asked |= {
+            "intervals": len(result.latencies),
+            "interval_rows": intervals,
+            "interval_bins": bins,
+            "interval_counts": result.latencies[intervals, bins],
+        }
     return {
         **{name: getattr(result, name) for name in SCALARS},
         "drops": json.dumps(result.drops),
@@ -75,6 +90,7 @@ def _packets(result: Result) -> Row:
         "latency_bins": used,
         "latency_counts": result.latency.counts[used],
         **{name: getattr(result, name) for name in PER_CORE},
+        **asked,
     }
 
 

@@ -76,7 +76,7 @@ const kindOf = (panel) => (panel.symlog ? "symlog" : panel.log ? "log" : "linear
 /** Everything that has a height in the chart: lines, bands and, if shown, what was published. */
 function heights(series, state, kind) {
   const rows = series.flatMap((s) => [
-    ...s.points.flatMap(([, middle, low, high]) => (state.band ? [middle, low, high] : [middle])),
+    ...s.points.flatMap(([, middle, low, high, , more]) => (state.band ? [middle, low, high, more?.mark ?? null] : [middle])),
     ...(state.published ? s.published.flatMap(([, value, low, high]) => [value, low, high]) : []),
   ]);
   return rows.filter((v) => fits(kind, v));
@@ -186,9 +186,32 @@ function whisker(at, x, low, high, kind) {
   return svg("line", { class: kind, x1: at.x(x), x2: at.x(x), y1: heightOf(at, low), y2: heightOf(at, high) });
 }
 
-/** One series: its line or its points, and between what is under and over, hollow markers of published values. */
+/** Boxes: each with a bar in the middle, and a marker at its tail if it has one. */
+function drawBoxes(series, state, at) {
+  const every = at.panel.series.flatMap((s) => s.points.map(([x]) => x));
+  const xs = [...new Set(every)].sort((a, b) => a - b).map(at.x);
+  const near = Math.min(...xs.slice(1).map((x, i) => x - xs[i]));
+  const wide = Math.max(2, Math.min(0.6 * near, 24));
+  const points = series.points.filter(at.can);
+  const bar = ([x, middle]) => svg("line", { class: "middle", x1: at.x(x) - wide / 2, x2: at.x(x) + wide / 2, y1: at.y(middle), y2: at.y(middle) });
+  if (!state.band) return { under: [], over: points.map(bar) };
+  const tails = points.filter((row) => fits(at.kind, row[5].mark));
+  return {
+    under: points.filter(([, , , high]) => fits(at.kind, high)).map(([x, , low, high]) => svg("rect", {
+      class: "box", x: at.x(x) - wide / 2, width: wide, y: heightOf(at, high), height: heightOf(at, low) - heightOf(at, high),
+    })),
+    over: [
+      ...points.map(bar),
+      ...tails.map(([x, , , high, , { mark }]) => whisker(at, x, high, mark, "bar")),
+      ...tails.map(([x, , , , , { mark }]) => marker(series.marker, 2.4, at.x(x), at.y(mark), "dot")),
+    ],
+  };
+}
+
+/** One series: its line, its boxes or its points, and between what is under and over, hollow markers of published values. */
 function drawSeries(series, state, at) {
-  const { under, over } = at.panel.labels ? drawPoints(series, state, at) : drawLine(series, state, at);
+  const drawKind = at.panel.labels ? drawPoints : at.panel.box ? drawBoxes : drawLine;
+  const { under, over } = drawKind(series, state, at);
   const published = [];
   for (const [x, value, low, high] of state.published ? series.published.filter(at.can) : []) {
     if (low !== null && fits(at.kind, high)) published.push(whisker(at, x, low, high, "whisker"));
@@ -201,6 +224,7 @@ function drawSeries(series, state, at) {
 
 /** Draw a panel; returns the picture and where everything in it is. */
 function drawChart(panel, state, kind, width) {
+  if (panel.heat) return drawHeat(panel, width);
   const at = layout(panel, state, kind, width);
   const { box } = at;
   if (panel.labels) at.names = nameAll(at, state);
@@ -224,6 +248,13 @@ function drawChart(panel, state, kind, width) {
 /** A small chart without axes, for the contents. */
 function drawThumbnail(panel, picture) {
   const [width, height] = [240, 110];
+  if (panel.heat) {
+    const grid = gridOf(panel);
+    const [x, y] = [[grid.xEdges, [4, width - 4]], [grid.yEdges, [height - 6, 6]]].map(([edges, range]) => (
+      scaleOf("linear", [edges[0], edges[edges.length - 1]], range)));
+    if (grid.xs.length) picture.append(drawCells(panel, grid, x, y).group);
+    return;
+  }
   const state = { hidden: new Set(), band: false, published: false };
   const [kind, xKind] = [kindOf(panel), panel.xlog ? "log" : "linear"];
   const values = heights(panel.series, state, kind);

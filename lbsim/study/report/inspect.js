@@ -38,14 +38,16 @@ function percent(part, whole) {
 
 /** The lines of the tip: a name, a text, and whether it belongs to the line above. */
 function describe(panel, row) {
+  if (panel.heat) return describeCell(panel, row);
   const { unit } = unitOf(panel.ylabel);
   const withUnit = (v) => `${numberText(v)} ${unit}`.trim();
   const lines = [];
   if (panel.labels) return describePoint(panel, row);
   if (row.point) {
-    const [, middle, low, high, n] = row.point;
+    const [, middle, low, high, n, more] = row.point; // more: of a box
     lines.push(["simulated", withUnit(middle)]);
     if (low !== null && low !== high) lines.push([panel.band, `${numberText(low)} to ${numberText(high)}`, true]);
+    if (panel.box?.tail) lines.push([panel.box.tail, numberText(more.mark), true]);
     if (n > 1) lines.push(["runs", numberText(n), true]);
   }
   if (row.published) {
@@ -58,9 +60,18 @@ function describe(panel, row) {
 }
 
 /** "offered load 3 Gb/s". */
-function placeText(panel, x) {
-  const { name, unit } = unitOf(panel.xlabel);
-  return `${name} ${numberText(x, 6)} ${unit}`.trim();
+function axisText(label, value) {
+  const { name, unit } = unitOf(label);
+  return `${name} ${numberText(value, 6)} ${unit}`.trim();
+}
+
+/** The lines of the tip of a cell of a heat map. */
+function describeCell(panel, row) {
+  const [, , value, n] = row.point;
+  const { name, unit } = unitOf(panel.heat.label);
+  const lines = [[name, `${numberText(value)} ${unit}`.trim()]];
+  if (n > 1) lines.push(["runs", numberText(n), true]);
+  return lines;
 }
 
 /** The lines of the tip of a named point: both coordinates with their spread, then its area. */
@@ -109,15 +120,14 @@ function inspect(holder, tip, panel, state, view) {
     const [px, py] = [drawn.x(row.x), drawn.y((row.point ?? row.published)[1])];
     const ring = marker("o", 9, px, py, "halo");
     ring.style.setProperty("--c", series.color);
-    drawn.cursor.replaceChildren(
-      svg("line", { x1: px, x2: px, y1: drawn.box.top, y2: drawn.box.bottom }), ring,
-    );
+    const mark = drawn.mark?.(row) ?? [svg("line", { x1: px, x2: px, y1: drawn.box.top, y2: drawn.box.bottom }), ring];
+    drawn.cursor.replaceChildren(...mark);
     emphasize(holder, series.index);
     const name = html("strong", {}, [row.name || series.name]);
     name.style.setProperty("--c", series.color);
     const line = ([term, text, below]) => html("div", below ? { class: "below" } : {}, [html("dt", {}, [term]), html("dd", {}, [text])]);
     const list = html("dl", {}, describe(panel, row).map(line));
-    tip.replaceChildren(name, html("p", {}, [panel.labels ? series.name : placeText(panel, row.x)]), list);
+    tip.replaceChildren(name, html("p", {}, [panel.labels ? series.name : axisText(panel.xlabel, row.x)]), list);
     tip.hidden = false;
     place(drawn, px, py);
     return undefined;

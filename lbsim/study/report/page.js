@@ -23,7 +23,7 @@ function toggle(key, text, pressed, act) {
 /** The buttons of a figure: one a series, one for bands, one for what was published. */
 function legend(panels, state, redraw, holders) {
   const series = new Map(panels.flatMap((panel) => panel.series).map((s) => [s.name, s]));
-  const lines = panels.some((panel) => !panel.labels);
+  const lines = panels.some((panel) => !panel.labels && !panel.box);
   const buttons = [...series.values()].map((s) => {
     const button = toggle(keyOf(s, lines), s.name, true, (on) => {
       if (on) state.hidden.delete(s.name);
@@ -69,6 +69,12 @@ function scaleSwitch(panel, choose) {
   return html("div", { class: "switch", role: "group", "aria-label": `Scale of ${panel.ylabel}` }, buttons);
 }
 
+/** What a panel shows, for who does not see it, and how to ask it for values. */
+function panelText(panel) {
+  if (panel.heat) return `${panel.heat.label} by ${panel.ylabel} over ${panel.xlabel}: ${panel.heat.heading}. Arrow keys go from cell to cell`;
+  return `${panel.ylabel} over ${panel.xlabel}. Left and right go from point to point, up and down from series to series`;
+}
+
 /** One panel: its title, its scale, its plot; returns the parts and how to draw it again. */
 function makePanel(panel, state, title) {
   let kind = kindOf(panel);
@@ -76,7 +82,7 @@ function makePanel(panel, state, title) {
   const tip = html("div", { class: "tip", role: "status", hidden: "" });
   const holder = html("div", {
     class: "plot", tabindex: "0", role: "application", "aria-roledescription": "chart",
-    "aria-label": `${title}: ${panel.ylabel} over ${panel.xlabel}. Left and right go from point to point, up and down from series to series.`,
+    "aria-label": `${title}: ${panelText(panel)}.`,
   }, [tip]);
   const note = html("p", { class: "note", hidden: "" });
   const hide = inspect(holder, tip, panel, state, () => drawn);
@@ -89,7 +95,7 @@ function makePanel(panel, state, title) {
     else holder.prepend(made.picture);
     drawn = made;
     const rows = made.series.flatMap((s) => [...s.points, ...(state.published ? s.published : [])]);
-    const lost = rows.filter((row) => row[0] !== null && row[1] !== null && !made.can(row)).length;
+    const lost = panel.heat ? 0 : rows.filter((row) => row[0] !== null && row[1] !== null && !made.can(row)).length;
     const nameless = made.names?.left ?? 0;
     const notes = [
       lost ? `Not on a logarithmic axis: ${lost} ${lost === 1 ? "value" : "values"} of zero or below.` : "",
@@ -99,11 +105,11 @@ function makePanel(panel, state, title) {
     note.hidden = note.textContent === "";
   }
   const caption = html("figcaption", {}, [
-    html("span", { class: "ylabel" }, [panel.ylabel]),
-    scaleSwitch(panel, (chosen) => { kind = chosen; draw(); }),
+    html("span", { class: "ylabel" }, [panel.heat ? `${panel.heat.label}: ${panel.heat.heading}` : panel.ylabel]),
+    ...(panel.heat ? [] : [scaleSwitch(panel, (chosen) => { kind = chosen; draw(); })]),
   ]);
   new ResizeObserver(() => { if (!drawn || drawn.width !== Math.round(holder.clientWidth)) draw(); }).observe(holder);
-  const sizes = panel.area ? [sizesOf(panel.area)] : [];
+  const sizes = [...(panel.area ? [sizesOf(panel.area)] : []), ...(panel.heat ? [colorBar(panel)] : [])];
   return { figure: html("figure", { class: panel.labels ? "panel wide" : "panel" }, [caption, holder, ...sizes, note]), holder, draw };
 }
 
@@ -111,9 +117,10 @@ function makeChart(chart) {
   const panels = JSON.parse(chart.querySelector("script.chart-data").textContent);
   const state = { hidden: new Set(), band: true, published: true };
   const made = panels.map((panel) => makePanel(panel, state, chart.dataset.title));
-  const holders = made.map((part) => part.holder);
-  const buttons = legend(panels, state, () => made.forEach((part) => part.draw()), holders);
-  chart.append(buttons, html("div", { class: "panels" }, made.map((part) => part.figure)));
+  const withLegend = panels.filter((panel) => !panel.heat);
+  const holders = made.filter((_, i) => !panels[i].heat).map((part) => part.holder);
+  if (withLegend.length) chart.append(legend(withLegend, state, () => made.forEach((part) => part.draw()), holders));
+  chart.append(html("div", { class: "panels" }, made.map((part) => part.figure)));
   const thumbnail = document.querySelector(`svg.thumbnail[data-of="${CSS.escape(chart.dataset.figure)}"]`);
   if (thumbnail && !chart.closest("details")) drawThumbnail(panels[0], thumbnail);
 }

@@ -15,7 +15,7 @@ from lbsim.study.report.figure import Figure, card, counted, read_figure, sectio
 from lbsim.study.report.verdicts import claim_list
 
 STYLES = ("page.css", "chart.css")
-SCRIPTS = ("axis.js", "chart.js", "names.js", "scatter.js", "inspect.js", "page.js")
+SCRIPTS = ("axis.js", "chart.js", "names.js", "scatter.js", "heat.js", "inspect.js", "page.js")
 
 PAGE = """<!doctype html>
 <html lang="en">
