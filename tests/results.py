@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lbsim.metrics.histogram import Histogram
+from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.result import Result, Samples
 from lbsim.scenario import Cost, Fixed, Flows, Poisson, Rate, Scenario, Server, Work
 
@@ -19,7 +19,9 @@ BASE = Scenario(
 
 
 def made_up(scenario: Scenario, samples: bool = True) -> Result:
-    """A result that depends on the seed and the cores alone."""
+    """A result that depends on the seed and the cores alone; without `samples` it has no extras either."""
+    latencies = np.zeros((3, BINS), np.int64)
+    latencies[[0, 2, 2], [5, 0, BINS - 1]] = (2**62, 1, 7)
     rng = np.random.default_rng(scenario.seed)
     cores = scenario.server.cores
     processed, busy, dropped = rng.integers(1, 2**60, (3, cores))
@@ -40,6 +42,8 @@ def made_up(scenario: Scenario, samples: bool = True) -> Result:
         samples=Samples(np.arange(4), *rng.integers(0, 2**62, (4, 4, cores)), np.full(4, cores))
         if samples
         else None,
+        latencies=latencies if samples else None,
+        reordered=0 if samples else None,
         control={"ticks": 3},
         notices=("a notice, µ",),
     )
@@ -51,8 +55,15 @@ def same(a: Result, b: Result) -> bool:
         (r.scenario, r.engine, r.span, r.offered, r.offered_bytes, r.delivered, r.delivered_bytes, r.end)
         for r in (a, b)
     ]
-    rest = [(r.latency.total, r.latency.low, r.latency.high, r.drops, r.control, r.notices) for r in (a, b)]
-    arrays = [[r.processed, r.busy, r.dropped, r.latency.counts, *(r.samples or ())] for r in (a, b)]
+    rest = [
+        (r.latency.total, r.latency.low, r.latency.high, r.drops, r.reordered, r.control, r.notices)
+        for r in (a, b)
+    ]
+    arrays = [
+        [r.processed, r.busy, r.dropped, r.latency.counts, *(r.samples or ())]
+        + ([] if r.latencies is None else [r.latencies])
+        for r in (a, b)
+    ]
     return (
         plain[0] == plain[1]
         and rest[0] == rest[1]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lbsim.rng import stream
-from lbsim.scenario import Arrivals, Batch, Batched, Deterministic, OnOff, Poisson, Recorded
-from lbsim.units import MS, NS, SECOND, US
-from lbsim.workload.arrivals import clock
+from lbsim.scenario import Arrivals, Batch, Batched, Deterministic, OnOff, Poisson, Profile, Recorded
+from lbsim.units import MAX_TIME, MS, NS, SECOND, US
+from lbsim.workload.arrivals import clock, warp
 
 PPS = 2e6
 BATCH = Batch(base=20, gap="80ns")
@@ -102,3 +104,70 @@ def test_a_recorded_batch_leaves_when_its_first_packet_is_due() -> None:
     assert (
         both == [0, US, 2 * US, 3 * MS, 3 * MS + US, 3 * MS + 2 * US, *(6 * MS + k * US for k in range(3))]
     ).all()
+
+
+# Profiles --------------------------------------------------------------------------------------------------
+
+factors = st.lists(st.floats(0, 50) | st.sampled_from([0.0, 1e-300, 1.0]), min_size=1, max_size=6)
+profiles = st.builds(
+    lambda factors, last, every: Profile(every=every, factors=[*factors, last]),
+    factors,
+    st.floats(1e-3, 50),
+    st.integers(US, 20 * US),
+)
+
+
+def steady_time(profile: Profile, t: Fraction) -> Fraction:
+    """The profile's factors integrated from 0 to t, exactly."""
+    total = Fraction(0)
+    for k, factor in enumerate(profile.factors):
+        last = k == len(profile.factors) - 1
+        begin = min(t, Fraction(k * profile.every))
+        end = t if last else min(t, Fraction((k + 1) * profile.every))
+        total += Fraction(factor) * (end - begin)
+    return total
+
+
+@given(profile=profiles, steady=st.lists(st.integers(0, 10**9), min_size=1))
+def test_a_warp_inverts_the_integral_of_the_profile(profile: Profile, steady: list[int]) -> None:
+    for x, t in zip(steady, warp(profile)(np.array(steady)).tolist(), strict=True):
+        slack = len(profile.factors)  # ps: each factor's own length in steady time is rounded to one
+        assert steady_time(profile, Fraction(t) - 1) <= x + slack
+        assert steady_time(profile, Fraction(t) + 1) >= x - slack
+
+
+@given(profile=profiles, steady=st.lists(st.integers(0, 2**62), min_size=1))
+def test_warped_times_never_fall_nor_end_beyond_time(profile: Profile, steady: list[int]) -> None:
+    times = warp(profile)(np.array(sorted(steady)))
+    assert (np.diff(times) >= 0).all()
+    assert times[0] >= 0
+    assert times[-1] <= MAX_TIME
+
+
+def test_a_warp_by_hand() -> None:
+    bend = warp(Profile(every="10us", factors=[2.0, 0.0, 0.5, 4.0]))
+    steady = np.array([0, 7, 20 * US - 2, 20 * US, 22 * US, 25 * US - 1, 25 * US, 33 * US])
+    # twice as fast up to 10 us, silence up to 20, half as fast up to 30, 4 times as fast from then on
+    assert bend(steady).tolist() == [
+        *(0, 4, 10 * US - 1, 20 * US),
+        *(24 * US, 30 * US - 2, 30 * US, 32 * US),
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_profile_bends_any_clock_and_pieces_do_not_matter(kind: str) -> None:
+    profile = Profile(every="20us", factors=[0.5, 3.0, 1.0])
+    bent = KINDS[kind].model_copy(update={"profile": profile})
+    own = recording(1000)
+    steady = clock(KINDS[kind], PPS, OWN_PPS, stream(1, "gaps"))
+    profiled = clock(bent, PPS, OWN_PPS, stream(1, "gaps"))
+    for piece in np.split(own, [1, 400]):
+        assert (profiled(piece) == warp(profile)(steady(piece))).all()
+
+
+def test_the_rate_follows_the_profile() -> None:
+    poisson = Poisson(rate="10Mpps", profile=Profile(every="10ms", factors=[0.0, 1.0, 0.3, 2.0]))
+    times = clock(poisson, 1e7, float("nan"), stream(1, "gaps"))(np.zeros(500_000))
+    counts = np.histogram(times, bins=np.arange(0, 50 * MS, 10 * MS))[0]
+    assert counts[0] == 0
+    assert counts[1:] == pytest.approx([100_000, 30_000, 200_000], rel=0.02)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from fluid import Fluid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lbsim.engine.control import ClassController
+from lbsim.engine.plane import Clock
 from lbsim.nic import Classes, ClassParams, classes_of, dealt, rearrange, relative_loads
 from lbsim.nic.classes import Rearranged
+from lbsim.scenario import Scaling, TrafficClasses
+from lbsim.units import SECOND
 from lbsim.workload.packets import FlowTable
 
 
@@ -17,8 +24,8 @@ def flows(rows: list[tuple[int, int, int]]) -> FlowTable:
 
     def column(which: int) -> np.ndarray:
         cells = [
-            row[which].to_bytes(4, "big") + b"\xab" * 12 if row[0] == 4 else row[which].to_bytes(16, "big")
-            for row in rows
+            row[which].to_bytes(4, "big") + bytes([i % 256]) * 12 if row[0] == 4 else row[which].to_bytes(16)
+            for i, row in enumerate(rows)
         ]
         return np.frombuffer(b"".join(cells), np.uint8).reshape(len(rows), 16)
 
@@ -107,7 +114,7 @@ def test_relative_loads_by_hand() -> None:
     assert relative_loads(np.array([0.0, 0.2])).tolist() == [0.0, 1.0]
 
 
-# --- The controller -----------------------------------------------------------------------------------------
+# --- A tick of the controller -------------------------------------------------------------------------------
 
 SCALING, BALANCE = ClassParams(), ClassParams(scaling=False)
 
@@ -251,3 +258,60 @@ def test_a_tick_obeys_the_rules(case: dict) -> None:
     for source in sources - gone:  # half at most, or the only one
         rules = int((before == source).sum())
         assert int((before[moved] == source).sum()) <= max(1, rules // 2)
+
+
+# --- The controller -----------------------------------------------------------------------------------------
+
+
+def classes(plane: Fluid, until: int, **options: Any) -> ClassController:
+    env = Clock()
+    got = ClassController(env, plane, TrafficClasses(**options), until)  # type: ignore[arg-type]
+    env.run()
+    return got
+
+
+def test_rules_move_by_halves_and_rest_for_three_seconds() -> None:
+    # One core with rules of 0.2, 0.2, 0.1, 0.6. At 0.5 s it is full: rules 2 and 3 go to core 1, which then
+    # shows 0.7 but rests until 3.5 s: then rule 3 goes to core 2. Core 1, at 0.1, finds nobody to merge with.
+    plane = Fluid([0, 0, 0, 0], 4, lambda now: [0.2, 0.2, 0.1, 0.6])
+    got = classes(plane, 8 * SECOND, scaling=Scaling(start=1))
+    assert plane.history == [(SECOND // 2, [0, 0, 1, 1]), (7 * SECOND // 2, [0, 0, 1, 2])]
+    assert got.counted == {"ticks": 15, "moves": 3, "added": 2, "removed": 0}
+    assert got.used() == 3
+
+
+def test_cores_are_merged_once_they_have_rested() -> None:
+    plane = Fluid([0, 1, 2, 0], 3, lambda now: [0.1, 0.05, 0.1, 0.1])
+    got = classes(plane, 8 * SECOND, scaling=Scaling())
+    # At 0.5 s forecasts are doubled, from 0: 0.1 and 0.2 for cores 1 and 2: core 1 goes into core 2. Core 0
+    # alone is left until core 2 has rested: at 3.5 s it takes part again (0.15 and 0.2), core 2 goes.
+    assert plane.history == [(SECOND // 2, [0, 2, 2, 0]), (7 * SECOND // 2, [0, 0, 0, 0])]
+    assert got.counted == {"ticks": 15, "moves": 3, "added": 0, "removed": 2}
+
+
+def test_without_scaling_loads_are_relative_to_the_mean() -> None:
+    # Loads 0.3, 0.1, 0.2: relative to twice the mean 0.75, 0.25, 0.5. Forecasts at the first tick are
+    # doubled, from 0: core 1 forecasts 0.5, so nobody takes anything until 1 s; then rule 2 goes to core 1.
+    plane = Fluid([0, 0, 0, 1, 2], 3, lambda now: [0.1, 0.1, 0.1, 0.1, 0.2])
+    got = classes(plane, 5 * SECOND)
+    assert plane.history == [(SECOND, [0, 0, 1, 1, 2])]
+    assert got.counted == {"ticks": 9, "moves": 1}
+    assert got.used() == 3
+
+
+def test_the_rest_without_scaling_is_a_second_or_what_is_set() -> None:
+    for options, gap in (({}, 1.0), ({"hold": 2 * SECOND}, 2.0), ({"tick": SECOND // 4}, 1.0)):
+        plane = Fluid([0] * 8, 2, lambda now: [0.15] * 4 + [0.05] * 4)
+        classes(plane, 10 * SECOND, **options)
+        times = [now for now, _ in plane.history]
+        assert len(times) == 2  # 4 rules, then 2 more, as 0.6 and 0.2 are relative 0.75 and 0.25
+        assert times[1] - times[0] == gap * SECOND
+
+
+def test_before_scaling_begins_rules_move_between_the_cores_in_use() -> None:
+    plane = Fluid([0, 0, 1, 1], 3, lambda now: [0.4, 0.4, 0.05, 0.05])
+    got = classes(plane, 5 * SECOND // 2, scaling=Scaling(start=2, begin=3 * SECOND))
+    assert plane.history == [(SECOND // 2, [0, 1, 1, 1])]
+    assert (got.added, got.used()) == (0, 2)
+    classes(plane := Fluid([0, 0, 1, 1], 3, plane.demand), SECOND, scaling=Scaling(start=2))
+    assert plane.history == [(SECOND // 2, [0, 2, 1, 1])]

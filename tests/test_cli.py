@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from lbsim.cli import show
 from lbsim.cli.app import PLAIN, app
+from lbsim.cli.run import about
 from lbsim.cli.variants import Request, label_of, variants_of
 from lbsim.engine.run import run
 from lbsim.metrics.intervals import mean_interval
 from lbsim.metrics.quantities import BY_NAME
-from lbsim.scenario import Rsspp, load_scenario, override
+from lbsim.scenario import Rsspp, Scenario, Software, load_scenario, override
 from lbsim.study import Execution, Ran
 from lbsim.study.running.runner import Interrupted
 
@@ -170,6 +171,73 @@ def test_against_shows_the_same_packets_side_by_side(scenario: Path) -> None:
     assert len({d["latency_us"]["mean"] for d in data}) == 3
 
 
+def test_software_dispatch_is_told_apart_by_its_queues(scenario: Path) -> None:
+    names = "software,software:shared,software:stateful_rr,software:stateful_load,software:round_robin"
+    variants = variants_of(
+        Request(scenario, ("nic.dispatch.capacity=7",), against=("rssrr", "classes", names))
+    )
+    assert list(variants) == [
+        *("rss", "rssrr", "classes", "software round_robin"),
+        *("software shared", "software stateful_rr", "software stateful_load"),
+    ]
+    for label, variant in variants.items():
+        assert isinstance(variant, Scenario)
+        assert variant.nic.dispatch.kind == label.split()[0]
+        if isinstance(variant.nic.dispatch, Software):
+            assert label == f"software {variant.nic.dispatch.queues}"
+            assert variant.nic.dispatch.capacity == 7
+
+
+def test_the_dispatcher_has_a_row_of_its_own(scenario: Path) -> None:
+    against = ("--against", "software,software:shared", "--set", "measure.interval=1ms")
+    answer = call("run", scenario, *against, "--set", "server.burst=32")
+    assert answer.exit_code == 0, answer.output
+    lines = answer.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line for line in lines if re.match(r" *(core \d|hands over)", line)]
+    assert [row.split()[:2] for row in rows] == [*(["core", str(k)] for k in range(4)), ["hands", "over"]]
+    assert [row.count("%") for row in rows] == [3, 3, 3, 3, 2]  # RSS has no dispatcher
+    assert "a core hands packets to the others" in " ".join(answer.stdout.split())
+    assert "cores in use" not in answer.stdout  # all are, always
+
+
+def test_cores_in_use_are_shown_where_they_change(scenario: Path) -> None:
+    grow = "nic.dispatch.grow={ every = '1ms' }"
+    answer = call("run", scenario, "--set", grow, "--set", "measure.interval=250us", "--set", "warmup=1ms")
+    assert answer.exit_code == 0, answer.output
+    [line] = [line for line in answer.stdout.splitlines() if "cores in use" in line]
+    result = run(override(load_scenario(scenario), {"nic.dispatch.grow.every": "1ms"}))
+    assert result.processed.min() < result.processed.max() / 2
+    assert 1 < float(line.split()[-1]) < 4
+
+
+def test_drops_are_told_by_cause_where_rings_are_not_the_only_one(scenario: Path) -> None:
+    small = ("--set", "nic.dispatch.capacity=1", "--set", "nic.dispatch.kind=software")
+    answer = call("run", scenario, *small, "--set", "arrivals.load=3")
+    assert answer.exit_code == 0, answer.output
+    assert re.search(r"dropped: queue full +\d", answer.stdout)
+    assert "dropped: " not in call("run", scenario, "--set", "arrivals.load=3").stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arrivals.rate": "2Mpps"}, "burst 1, 2Mpps"),
+        (
+            {"arrivals.profile": '{ every = "1ms", factors = [0.5, 1, 3] }'},
+            "burst 1, load 70% times 0.5 to 3",
+        ),
+        ({"server.state": '{ kind = "per_bucket" }'}, "burst 1, per bucket state, load 70%"),
+        (
+            {"arrivals": '{ kind = "closed", link = "10Gbps", window = 30, delay = "50us" }'},
+            "burst 1, 10Gbps shared by flows with 30 packets under way",
+        ),
+    ],
+)
+def test_the_set_up_is_told_in_a_line(scenario: Path, changes: dict[str, str], said: str) -> None:
+    assert about(override(load_scenario(scenario), changes)) == f"4 cores, ring 64, {said}"
+
+
 def test_a_dispatch_is_tuned_where_it_has_the_field(scenario: Path) -> None:
     tuned = variants_of(Request(scenario, ("nic.dispatch.tick=10ms",), against=("rss++",)))
     dispatch = tuned["rss++"].nic.dispatch
@@ -227,7 +295,11 @@ def test_a_damaged_capture_is_refused_unless_its_part_is_wanted(capture: Path) -
         (("{s}", "--set", "duration=5"), "duration: 5 has no unit"),
         (("{s}", "--set", "server.coers=4"), "did you mean server.cores?"),
         (("{s}", "--set", "server.cores"), "write FIELD=VALUE"),
-        (("{s}", "--against", "rs"), "--against rs: unknown; choose from rss, rss++, sprayer"),
+        (
+            ("{s}", "--against", "rs"),
+            "--against rs: unknown; choose from rss, rss++, rssrr, sprayer, classes",
+        ),
+        (("{s}", "--against", "software:x"), "software:x: unknown; choose from"),
         (("{s}", "--set", "nic.dispatch.kind=policy", "--set", "nic.dispatch.policy=nope"), "nope"),
         (("{s}", "--load", "-1"), "arrivals.load: -1"),
         (("{s}", "--partial"), "--partial: there is no capture"),
@@ -404,7 +476,7 @@ def test_an_unknown_figure_is_bad_input(tmp_path: Path) -> None:
 def test_list_names_everything_in_80_columns() -> None:
     answer = call("list")
     assert answer.exit_code == 0
-    for name in ("campus", "on_off", "rss++", "power_of_two", "lognormal", "imix", "rsspp-fig13"):
+    for name in ("campus", "on_off", "rss++", "per_bucket", "power_of_two", "imix", "rsspp-fig13"):
         assert re.search(rf"^  {re.escape(name)} ", answer.stdout, re.MULTILINE), name
     assert max(map(len, answer.stdout.splitlines())) <= 80
 

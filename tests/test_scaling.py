@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
+from fluid import Fluid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lbsim.engine.control import RssppController
+from lbsim.engine.plane import CONTROL, Clock
 from lbsim.nic import RssppParams, Wish, rebalance, redistribute, wish
+from lbsim.scenario import Rsspp, Scaling
+from lbsim.units import MS, SECOND
 
 INTENDED = RssppParams(as_published=False)
 
@@ -96,6 +102,14 @@ def test_redistribution_equals_the_oracle(
     assert np.array_equal(after[stays], columns[2][stays])
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_equal_buckets_go_in_order_of_number(published: bool) -> None:
+    rng = np.random.default_rng(2)
+    load, counts, table = np.array([0.3, 0.1, 0.2, 0.25]), rng.integers(0, 3, 512), rng.integers(0, 4, 512)
+    after = redistribute(load, counts, table, 1, as_published=published)
+    assert after.tolist() == oracle(load.tolist(), counts.tolist(), table.tolist(), 1, published)
+
+
 @settings(deadline=None)
 @given(departures())
 def test_the_intended_spread_is_within_a_bucket_of_even(
@@ -155,3 +169,131 @@ def test_held_buckets_stay_and_the_rest_never_gets_worse(
     assert after.sum() == pytest.approx(load.sum())
     if not published:
         assert np.square(after - load.mean()).sum() <= np.square(load - load.mean()).sum() + 1e-9
+
+
+# --- The controller -----------------------------------------------------------------------------------------
+
+
+def scale(plane: Fluid, until: int, ring: int = 8, **options: Any) -> tuple[RssppController, list[Any]]:
+    """Run RSS++ on CPU loads at ticks of 100 ms; return it and the cores in use at 50, 150 ... ms."""
+    env = Clock()
+    spec = Rsspp(**{"tick": 100 * MS, "load": "cpu", **options})
+    rsspp = RssppController(env, plane, spec, ring, until)  # type: ignore[arg-type]
+    used = []
+
+    def watch() -> Any:
+        yield env.wait(50 * MS, CONTROL)
+        while env.now < until:
+            used.append(rsspp.cores.tolist())
+            assert rsspp.used() == len(rsspp.cores)
+            yield env.wait(100 * MS, CONTROL)
+
+    env.process(watch())
+    env.run()
+    return rsspp, used
+
+
+def test_cores_follow_the_load_one_a_tick() -> None:
+    # 64 buckets keep 3.2 cores busy, then 0.8. Target 0.8 of a core. From one core: it is full, spare -0.2,
+    # add one a tick, until four have spare 0. Then, with 0.2 each, spare 2.4 > 1.2 + 5 x 0.05: remove; three:
+    # 1.6 > 1.2 + 4 x 0.05: remove; two: 0.8.
+    def demand(now: int) -> np.ndarray:
+        return np.full(64, 0.05 if now < SECOND else 0.0125)
+
+    plane = Fluid(np.zeros(64), 6, demand)
+    rsspp, used = scale(plane, 2 * SECOND, scaling=Scaling(start=1))
+    sizes = [len(cores) for cores in used]
+    assert sizes[:4] == [1, 2, 3, 4]
+    assert set(sizes[3:11]) == {4}
+    assert sizes[11:13] == [3, 2]
+    assert set(sizes[13:]) == {2}
+    assert rsspp.counted == {"ticks": 19, "moves": rsspp.moves, "added": 3, "removed": 2}
+    loads = np.bincount(plane.table, demand(SECOND), 6)[used[-1]]
+    assert loads == pytest.approx(0.4, abs=0.03)
+
+
+def test_the_lowest_core_joins_and_the_least_loaded_leaves() -> None:
+    # Cores 0 .. 2 are 0.3, 0.02 and 0.3 busy: core 1 leaves. When the load is back, it is the lowest free.
+    def demand(now: int) -> list[float]:
+        return [0.15, 0.01, 0.15, 0.15, 0.01, 0.15] if now < 300 * MS else [0.6] * 6
+
+    rsspp, used = scale(Fluid([0, 1, 2, 0, 1, 2], 4, demand), 900 * MS, scaling=Scaling(start=3, least=2))
+    assert used[:3] == [[0, 1, 2], [0, 2], [0, 2]]
+    assert used[4] == [0, 1, 2]
+    assert used[-1] == [0, 1, 2, 3]
+    assert (rsspp.added, rsspp.removed) == (2, 1)
+
+
+def test_least_is_kept_and_no_core_is_added_beyond_all() -> None:
+    idle = Fluid(np.arange(8) % 4, 4, lambda now: [0.001] * 8)
+    assert len(scale(idle, SECOND, scaling=Scaling(least=3))[1][-1]) == 3
+    full = Fluid(np.arange(8) % 2, 2, lambda now: [1.0] * 8)
+    assert len(scale(full, SECOND, scaling=Scaling())[1][-1]) == 2
+
+
+def test_without_scaling_all_cores_stay_and_the_count_is_as_ever() -> None:
+    idle = Fluid(np.arange(8) % 4, 4, lambda now: [0.001] * 8)
+    rsspp, used = scale(idle, SECOND)
+    assert len(used[-1]) == rsspp.used() == 4
+    assert rsspp.counted == {"ticks": 9, "moves": 0}
+
+
+def test_a_core_waits_for_its_buckets_before_it_leaves() -> None:
+    # Balanced at 100 ms: bucket 1 goes to core 1 and is on its way for 250 ms. The load falls right after: at
+    # 200 and 300 ms core 1, the lighter one, may not leave; at 400 ms it does.
+    def demand(now: int) -> list[float]:
+        return [0.5, 0.4] if now < 100 * MS else [0.1, 0.01]
+
+    rsspp, used = scale(Fluid([0, 0], 2, demand, delay=250 * MS), 600 * MS, scaling=Scaling())
+    assert used == [[0, 1], [0, 1], [0, 1], [0, 1], [0], [0]]
+    assert rsspp.removed == 1
+
+
+def test_begin_and_the_begin_of_scaling() -> None:
+    plane = Fluid([0] * 8, 3, lambda now: [0.06] * 8)  # 0.48 cores
+    rsspp, used = scale(plane, SECOND, begin=220 * MS, scaling=Scaling(begin=600 * MS))
+    assert plane.history[0][0] == 320 * MS
+    assert [len(cores) for cores in used] == [3] * 6 + [2] * 4  # 620 ms is the first tick from 600 ms on
+    assert rsspp.ticks == 7
+    plane = Fluid([0] * 8, 3, lambda now: [0.1] * 8)
+    assert scale(plane, 200 * MS, begin=200 * MS)[0].ticks == 0
+
+
+def test_the_load_since_the_beginning_does_not_count() -> None:
+    # Until the balancer begins core 0 has all the work; then both are even, and nothing moves.
+    def demand(now: int) -> list[float]:
+        return [0.4, 0.4, 0.0, 0.0] if now < 300 * MS else [0.2] * 4
+
+    plane = Fluid([0, 0, 1, 1], 2, demand)
+    env = Clock()
+
+    def look() -> Any:
+        yield env.wait(300 * MS, CONTROL)
+        plane.sync(env.now)
+
+    env.process(look())
+    spec = Rsspp(tick=100 * MS, load="cpu", begin=300 * MS)  # type: ignore[arg-type]
+    rsspp = RssppController(env, plane, spec, 8, SECOND)  # type: ignore[arg-type]
+    env.run()
+    assert (rsspp.ticks, rsspp.moves) == (6, 0)
+
+
+@pytest.mark.parametrize("load", ["cycles", "cpu"])
+@pytest.mark.parametrize("as_published", [True, False])
+def test_a_day_of_load_is_followed(load: str, as_published: bool) -> None:
+    weight = np.random.default_rng(3).lognormal(0, 1, 512)
+
+    def demand(now: int) -> np.ndarray:
+        return weight / weight.sum() * (0.6 + 5 * np.sin(np.pi * now / (20 * SECOND)))
+
+    plane = Fluid(np.arange(512) % 1, 12, demand, delay=30 * MS)
+    options: dict[str, Any] = {"load": load, "as_published": as_published, "scaling": Scaling(start=1)}
+    rsspp, used = scale(plane, 20 * SECOND, ring=4096, **options)
+    sizes = np.array([len(cores) for cores in used])
+    assert sizes[95:105].min() >= 6  # 5.6 cores of work: 7 cores at 0.8
+    assert sizes[95:105].max() <= 8
+    assert sizes[-1] <= 3
+    assert rsspp.used() == 1 + rsspp.added - rsspp.removed
+    assert set(plane.table.tolist()) <= set(used[-1])
+    working = [np.bincount(table, demand(now), 12) for now, table in plane.history if now > 3 * SECOND]
+    assert np.mean([np.ptp(x[x > 0]) for x in working]) < 0.35

@@ -11,7 +11,6 @@ from lbsim.scenario import (
     Flows,
     Grow,
     Measure,
-    Nic,
     PerBucket,
     Poisson,
     PolicyDispatch,
@@ -48,7 +47,7 @@ OPEN, LOOP = scenario(), scenario(CLOSED, burst=1)
 CASES = [  # what is said, of what, deserved by which changes, and what mends it
     # closed loops
     (
-        "arrivals.kind: closed, but traffic of kind campus does not wait for answers; write traffic of kind f",
+        "arrivals.kind: closed, but traffic of kind campus does not wait for answers; write traffic",
         LOOP,
         {"traffic": {"kind": "campus", "trace": "campus"}},
         {"traffic": Flows()},
@@ -91,7 +90,7 @@ CASES = [  # what is said, of what, deserved by which changes, and what mends it
     ),
     *(
         (
-            f"nic.dispatch.kind: {dispatch.kind}, but a closed loop needs a table that names the core of a flow",
+            f"nic.dispatch.kind: {dispatch.kind}, but a closed loop needs a table that names the core of",
             LOOP,
             {"nic.dispatch": dispatch},
             {"nic.dispatch": {"kind": kind}},
@@ -179,7 +178,7 @@ CASES = [  # what is said, of what, deserved by which changes, and what mends it
     # state
     *(
         (
-            f"server.state.kind: per_bucket, but {dispatch.kind} has no table whose buckets own flows; write sh",
+            f"server.state.kind: per_bucket, but {dispatch.kind} has no table whose buckets own flows; write",
             OPEN,
             {"nic.dispatch": dispatch, "server.state": PerBucket()},
             mend,
@@ -192,7 +191,7 @@ CASES = [  # what is said, of what, deserved by which changes, and what mends it
     ),
     *(
         (
-            f"server.state.kind: shared is not simulated where {dispatch.kind} dispatches; leave server.state o",
+            f"server.state.kind: shared is not simulated where {dispatch.kind} dispatches; leave",
             OPEN,
             {"nic.dispatch": dispatch, "server.state": Shared()},
             mend,

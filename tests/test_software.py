@@ -280,10 +280,27 @@ def test_a_full_ring_drops_at_the_dispatcher(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_worker_that_polls_in_vain_slows_the_dispatcher(engine: str) -> None:
-    # Three idle workers: 10 + 3 x 2. While the first works until 116, two are idle: 10 + 2 x 2.
+    # With no batch before, the three that are idle now: 10 + 3 x 2. In 0..16 all three were: the same again.
     spec = FREE._replace(per_packet=10, contention=2)
     case = hand(spec, [(0, 0, 100), (50, 0, 1)], workers=3)
-    assert ran(case, engine)[1] == [16 + 100, 50 + 14 + 1]
+    assert ran(case, engine)[1] == [16 + 100, 50 + 16 + 1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_how_many_polled_in_vain_is_an_average_over_the_last_batch(engine: str) -> None:
+    # 0..16: three idle. 16..32: worker 0 is at work until 20, so 2 and 12 / 16 idle: 10 + 44 x 2 // 16 = 15.
+    # 32..47: worker 1 until 42, worker 0 idle: 10 of 15 two, then three: 10 + 35 x 2 // 15 = 14.
+    spec = FREE._replace(per_packet=10, contention=2)
+    case = hand(spec, [(0, 0, 4), (1, 0, 10), (20, 0, 5), (15, 0, 1)], workers=3)
+    assert ran(case, engine)[1] == [20, 42, 47 + 5, 47 + 14 + 1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_where_dispatching_takes_no_time_those_count_that_poll_in_vain_now(engine: str) -> None:
+    # Three stalled workers make the first batch free; at its end one begins to work and two idle on at 5.
+    stalls = tuple((0, "stall", w, 3) for w in range(3))
+    case = hand(FREE._replace(contention=2), [(1, 0, 9), (5, 0, 1)], workers=3, control=stalls)
+    assert ran(case, engine)[1] == [3 + 9, 6 + 4 + 1]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -294,12 +311,20 @@ def test_a_stalled_worker_does_not_poll_in_vain(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_stall_of_the_idle_dispatcher_is_a_batch_of_nothing(engine: str) -> None:
+    # It is held in 1..11, while worker 0 is held in 1..6: 25 / 10 polled in vain; 10 + 25 x 2 // 10 = 15.
+    spec = FREE._replace(per_packet=10, contention=2)
+    case = hand(spec, [(5, 0, 1)], workers=3, control=((1, "stall", 3, 10), (0, "stall", 0, 5)))
+    assert ran(case, engine)[1] == [11 + 15 + 1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_other_workers_slow_each_packet_of_a_shared_queue(engine: str) -> None:
-    # Two others: 1 + 2 x 4 on each of the two packets of a batch.
+    # Two others: 1 + 2 x 4 on each packet.
     spec = Spec(SHARED, 64, 0, 10, 0, 4)
     case = hand(spec, [(0, 0, 1), (1, 0, 1), (0, 0, 1)], workers=3)
     first = 10 + 3 * 4
-    second = first + 2 * (10 + 2 * 4)  # worker 0 is at work until 31
+    second = first + 2 * (10 + 3 * 4)  # all three polled in vain during the first batch
     assert ran(case, engine)[1] == [first + 9, second + 18, second + 18]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,10 @@ from lbsim.engine.plane import CONTROL, NOT_OWNER, RING_FULL, Clock, Plane
 from lbsim.engine.reference import Packet, ReferencePlane
 from lbsim.engine.rings import PolledRings
 from lbsim.engine.stateful import MARK, NONE, WATCH, Sharing, StatefulBank, StatefulReference, spec_of
-from lbsim.scenario.fields import Work
 from lbsim.scenario.machine import PerBucket, Server, Shared
-from lbsim.scenario.work import Cost, Fixed
 from lbsim.workload.packets import Packets
 
 BUCKETS, FLOWS = 4, 8
-ENGINES = ("compiled", "reference")
 
 
 class Case(NamedTuple):
@@ -30,9 +28,9 @@ class Case(NamedTuple):
     sharing: Sharing
     table: list[int]
     packets: list[tuple[int, int, int, int]]  # arrival, bucket, flow, service
-    control: list[tuple[int, str, int, int]] = []  # noqa: RUF012  time, what, where, how much
-    cores: int = 2
-    cut: int = 1  # packets in the first chunk
+    control: list[tuple[int, str, int, int]]  # time, what, where, how much
+    cores: int
+    cut: int  # packets in the first chunk
 
 
 def columns(case: Case) -> list[Packets]:
@@ -44,7 +42,9 @@ def columns(case: Case) -> list[Packets]:
     return [part for part in parts if len(part.time)]
 
 
-def outcome(case: Case, engine: str, bank_type: type[StatefulReference] = StatefulReference) -> dict[str, Any]:
+def outcome(
+    case: Case, engine: str, bank_type: type[StatefulReference] = StatefulReference
+) -> dict[str, Any]:
     """Everything observable of a run, as plain values."""
     env = Clock()
     table = np.array(case.table, np.int64)
@@ -103,8 +103,10 @@ def outcome(case: Case, engine: str, bank_type: type[StatefulReference] = Statef
 
 
 SMALL = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 5, 9))
-PROTOCOLS = st.builds(Sharing, st.sampled_from((WATCH, MARK)), st.booleans())
-SHARED = st.builds(Sharing, contention=st.sampled_from((0, 1, 3)), lock=st.sampled_from((0, 1, 4, 12)))
+WORK = st.sampled_from((0, 0, 1, 2, 5, 9, 30))  # more than the gaps: packets queue up
+PROTOCOLS = st.sampled_from([Sharing(protocol, slow) for protocol in (WATCH, MARK) for slow in (False, True)])
+LOCKS = st.sampled_from([Sharing(contention=c, lock=k) for c in (0, 1, 3) for k in (1, 4, 12)])
+SHARED = st.one_of(LOCKS, st.sampled_from([Sharing(contention=c) for c in (1, 3)]))
 
 
 @st.composite
@@ -129,7 +131,7 @@ def cases(
     cores = draw(st.integers(1, 4))
     rows = draw(
         st.lists(
-            st.tuples(SMALL, st.integers(0, BUCKETS - 1), st.integers(0, FLOWS - 1), SMALL),
+            st.tuples(SMALL, st.integers(0, BUCKETS - 1), st.integers(0, FLOWS - 1), WORK),
             min_size=1,
             max_size=50,
         )
@@ -261,13 +263,13 @@ class Locksmith(StatefulReference):
         return work
 
 
-@given(cases(st.builds(Sharing, contention=st.sampled_from((0, 2)), lock=st.sampled_from((1, 4, 12)))))
+@given(cases(LOCKS))
 @SOME
 def test_no_two_packets_of_a_flow_hold_its_lock_at_once(case: Case) -> None:
     Locksmith.held = []
     assert outcome(case, "reference", Locksmith) == outcome(case, "compiled")
     ordered = sorted(Locksmith.held)
-    for (flow, _, end), (other, start, _) in zip(ordered, ordered[1:], strict=False):
+    for (flow, _, end), (other, start, _) in pairwise(ordered):
         assert flow != other or end <= start
 
 
@@ -286,7 +288,7 @@ def run(
 ) -> dict[str, Any]:
     """Two cores; buckets 0 and 2 are core 0's at first, 1 and 3 are core 1's. Both engines, one outcome."""
     parts = Machine(**({"ring": 64, "burst": 32, "per_batch": 0, "warmup": 0, "delay": 0} | machine))
-    return check(Case(parts, sharing, [0, 1, 0, 1], packets, control or []))
+    return check(Case(parts, sharing, [0, 1, 0, 1], packets, control or [], 2, 1))
 
 
 def test_without_a_protocol_a_moved_flow_is_reordered() -> None:
@@ -326,7 +328,7 @@ def test_a_source_that_is_stalled_with_nothing_to_do_hands_over_after_the_stall(
 def test_as_published_an_idle_source_waits_for_its_next_packet(protocol: int) -> None:
     packets = [(0, 0, 0, 1), (20, 0, 0, 5), (40, 2, 2, 3), (60, 0, 0, 7)]
     got = run(Sharing(protocol, as_published=True), packets, [(10, "move", 0, 1), (50, "move", 3, 1)])
-    # Core 0 hands over at 43; what is parked waits for the next packet of its bucket and is flushed before it.
+    # Core 0 hands over at 43; what is parked waits for the next packet of its bucket, and goes before it.
     assert got["departure"] == [1, 72, 43, 72]
     assert got["seen"][1] == [True, False, False, False]  # not yet flushed: may not move again
     assert run(Sharing(protocol), packets, [(10, "move", 0, 1)])["departure"] == [1, 25, 43, 67]
@@ -341,15 +343,15 @@ def test_what_is_still_parked_at_the_end_is_flushed(as_published: bool) -> None:
 
 
 def test_watch_hands_over_after_the_packets_that_were_there_and_mark_after_a_newer_one() -> None:
-    # Core 0: 100 ps of flow 0, 50 of flow 2 (bucket 2) that wait at the move, 30 of flow 2 that come after it.
+    # Core 0 has 100 ps of flow 0 and 50 of flow 2 when bucket 0 moves; 30 of flow 2 come after that.
     packets = [(0, 0, 0, 100), (0, 2, 2, 50), (2, 2, 2, 30), (3, 0, 0, 10)]
     watch = run(Sharing(WATCH), packets, TO_CORE_1, burst=1)
     mark = run(Sharing(MARK), packets, TO_CORE_1, burst=1)
     assert watch["departure"] == [100, 150, 180, 160]
     assert mark["departure"] == [100, 150, 180, 190]
     # As published a watching source needs a packet more than those that were there.
-    published = run(Sharing(WATCH, as_published=True), [*packets, (170, 0, 0, 10)], TO_CORE_1, burst=1)
-    assert published["departure"] == [100, 150, 180, 190, 200]
+    published = run(Sharing(WATCH, as_published=True), [*packets, (165, 0, 4, 5)], TO_CORE_1, burst=1)
+    assert published["departure"] == [100, 150, 180, 195, 195]
 
 
 def test_mark_hands_over_when_nothing_is_left_unless_as_published() -> None:
@@ -375,13 +377,22 @@ def test_a_packet_of_the_bucket_brings_the_parked_ones_with_it_in_the_middle_of_
     assert got["parked"] == 1
 
 
+def test_what_the_new_core_parks_stays_behind_what_the_source_has_left() -> None:
+    # Two packets of flow 0 are core 0's; the third is parked while the second waits, and must not overtake.
+    packets = [(0, 0, 0, 100), (0, 0, 0, 50), (2, 0, 0, 10)]
+    got = run(Sharing(WATCH), packets, TO_CORE_1)
+    assert got["departure"] == [100, 150, 160]
+    assert got["core"] == [0, 0, 1]
+
+
 def test_due_buckets_are_flushed_in_order_of_number() -> None:
-    # Both buckets of core 0 move; their packets are parked in the order 2, 0 and flushed 0, 2 from 100 on,
-    # as the lock of flow 0, which both want, shows in nothing but the order of handling: one departure.
     packets = [(0, 0, 0, 100), (3, 2, 2, 10), (4, 0, 0, 20)]
-    got = run(Sharing(WATCH), packets, [(1, "move", 0, 1), (1, "move", 2, 1)])
-    assert got["departure"] == [100, 130, 130]
+    moves = [(1, "move", 0, 1), (1, "move", 2, 1)]
+    got = run(Sharing(WATCH), packets, [*moves, (105, "stall", 1, 20), (118, "read", 0, 0)])
+    assert got["departure"] == [100, 150, 150]
     assert got["handed over"] == 2
+    # Parked as 2, 0; the stall meets core 1 at the packet of bucket 0, of 20: all 18 since 100 count as work.
+    assert got["seen"][2][2] == [100, 18]
 
 
 def test_a_bucket_moved_on_while_in_transit_loses_packets_of_the_core_between() -> None:
@@ -417,28 +428,32 @@ def test_cores_wait_for_the_lock_of_a_flow_and_that_is_work() -> None:
 
 def test_a_stall_moves_the_end_of_the_packet_in_work_and_is_no_work() -> None:
     packets = [(0, 0, 0, 10), (0, 0, 4, 10), (0, 0, 0, 10)]
-    control = [(12, "stall", 0, 5), (18, "read", 0, 0), (27, "read", 0, 0)]
+    control = [(12, "stall", 0, 5), (18, "read", 0, 0), (23, "read", 0, 0), (27, "read", 0, 0)]
+    # Where others can interfere each packet is a piece of work, and the stall is after the one it hits.
+    got = run(Sharing(contention=1), packets, control)
+    assert got["departure"] == [10, 35, 35]
+    assert [busy for _, _, (busy, _), *_ in got["seen"]] == [18, 20, 22]
+    # Else the batch is one piece.
     got = run(Sharing(WATCH), packets, control)
     assert got["departure"] == [10, 35, 35]
-    assert [busy for _, _, (busy, _), *_ in got["seen"]] == [18, 22]
+    assert [busy for _, _, (busy, _), *_ in got["seen"]] == [18, 23, 27]
 
 
-def test_a_packet_keeps_its_slot_until_its_batch_ends() -> None:
-    # Both packets are parked behind a long one: until 40 their slots are taken, though they need no work.
-    packets = [(0, 0, 0, 100), (2, 1, 1, 10), (3, 1, 1, 28), (4, 0, 0, 1), (20, 1, 1, 1), (50, 1, 1, 1)]
-    got = run(Sharing(WATCH), packets, TO_CORE_1, ring=2)
-    assert got["departure"] == [100, 12, 40, -1, 41, 51]
+def test_a_parked_packet_keeps_its_slot_until_its_batch_ends() -> None:
+    # Core 1 polls at 12 a packet of bucket 0 and one of its own: the first is parked and needs no work, yet
+    # until 40 both hold a slot of three, so that the second packet that arrives meanwhile is dropped.
+    packets = [(0, 0, 0, 100), (2, 1, 1, 10), (3, 0, 0, 5), (4, 1, 1, 28), (20, 1, 1, 1), (21, 1, 1, 1)]
+    got = run(Sharing(WATCH), packets, TO_CORE_1, ring=3)
+    assert got["departure"] == [100, 12, 105, 40, 41, -1]
 
 
-def server(state: PerBucket | Shared | None) -> Server:
-    return Server(cores=2, clock="2GHz", cost=Cost(work=Fixed(time=Work("1us"))), state=state)
+def server(**state: Any) -> Server:
+    return Server(cores=2, clock="2GHz", cost={"work": {"kind": "fixed", "time": "1us"}}, **state)
 
 
 def test_the_state_of_a_server_says_what_its_cores_share() -> None:
-    assert spec_of(server(None)) == Sharing() == spec_of(server(PerBucket(protocol="none")))
-    assert spec_of(server(PerBucket())) == Sharing(WATCH, False)
-    assert spec_of(server(PerBucket(protocol="mark", as_published=True))) == Sharing(MARK, True)
-    shared = Shared(contention=Work("10 cycles"), lock=Work("100ns"))
-    assert spec_of(server(shared)) == Sharing(NONE, False, 5_000, 100_000)
-    assert {engine: outcome(Case(Machine(8, 1, 0, 0, 0), Sharing(), [0] * 4, MOVED), engine)["drops"]
-            for engine in ENGINES} == dict.fromkeys(ENGINES, {RING_FULL: 0})  # fmt: skip
+    assert spec_of(server()) == Sharing() == spec_of(server(state=PerBucket(protocol="none")))
+    assert spec_of(server(state=PerBucket())) == Sharing(WATCH, False)
+    assert spec_of(server(state=PerBucket(protocol="mark", as_published=True))) == Sharing(MARK, True)
+    shared = Shared(contention="10 cycles", lock="100ns")
+    assert spec_of(server(state=shared)) == Sharing(NONE, False, 5_000, 100_000)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.intervals import mean_interval, paired_interval, quantile_interval
 from lbsim.metrics.quantities import ALL, BY_NAME
-from lbsim.metrics.result import Result
-from lbsim.scenario import Cost, Fixed, Flows, Poisson, Rate, Scenario, Server, Work
+from lbsim.metrics.result import Result, Samples
+from lbsim.scenario import Cost, Fixed, Flows, Measure, Poisson, Rate, Scenario, Server, Work
 from lbsim.study.sweeps.table import Latency, Row, differences, measure, name_of, summary_table, tidy_table
 
 BASE = Scenario(
@@ -69,6 +69,26 @@ def test_quantities_have_the_unit_of_their_name():
         },
         rel=1 / 256,
     )
+
+
+def test_quantities_are_those_that_the_scenario_asks_for():
+    asked = BASE.model_copy(update={"measure": Measure(interval=10**6, reordering=True)})
+    samples = Samples(np.array([0, 10**6]), *np.zeros((4, 2, 2), np.int64), used=np.array([1, 2]))
+    one = replace(result(latencies=[1] * 8, offered=8), scenario=asked, samples=samples, reordered=2)
+    values = measure(one).values
+    assert list(values)[-2:] == ["cores_mean", "reordered_pct"]
+    assert (values["cores_mean"], values["reordered_pct"]) == (1.5, 25)
+    assert values.keys() - measure(result()).values.keys() == {"cores_mean", "reordered_pct"}
+    silent = replace(one, samples=None, reordered=None)
+    assert math.isnan(BY_NAME["cores_mean"].of(silent))
+    assert math.isnan(BY_NAME["reordered_pct"].of(silent))
+    assert BY_NAME["reordered_pct"].of(replace(one, delivered=0, reordered=0)) == 0
+
+
+def test_imbalance_is_among_the_cores_that_serve():
+    four = {"processed": np.array([1, 3, 4]), "busy": np.array([1, 2, 4]) * 10**11}
+    assert BY_NAME["imbalance_pct"].of(replace(result(), **four)) == 200
+    assert BY_NAME["core_load_max_pct"].of(replace(result(), **four)) == 40
 
 
 def test_every_quantity_is_named_once_and_ends_in_its_unit():

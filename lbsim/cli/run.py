@@ -132,13 +132,13 @@ def why(result: AnyResult) -> str:
         return "exact: one packet at a time, no cost per poll, no policy that looks at the cores"
     server = s.server
     poll = server.cost.per_batch.ps(server.clock)
-    dispatch = s.nic.dispatch
+    dispatch, in_step = s.nic.dispatch, "stateful" in result.engine
     reasons = {
         "a policy watches the cores": isinstance(dispatch, PolicyDispatch),
         "a core hands packets to the others": isinstance(dispatch, Software),
         "flows wait for answers": isinstance(s.arrivals, Closed),
-        "the cores share state": server.state is not None,
-        "reordering is counted": s.measure.reordering,
+        "the cores share state": in_step and server.state is not None,
+        "reordering is counted": in_step and s.measure.reordering,
         f"polls take up to {server.burst} packets": server.burst > 1,
         f"a poll costs {format_time(poll)}": poll > 0,
         "cores stall": server.stalls is not None,

@@ -70,7 +70,7 @@ def show_variants(console: Console, variants: Variants) -> None:
     table.add_column("", style="dim", justify="right", no_wrap=True)
     table.add_column("", style="dim", no_wrap=True)
     for label in labels:
-        table.add_column(label, justify="right", header_style="bold")
+        table.add_column(label, justify="right", header_style="bold", overflow="fold")
     if paired:
         table.add_column(f"{labels[1]} − {labels[0]}", justify="right")
     for quantity in _worth_a_row(variants):
@@ -107,7 +107,7 @@ def show_variants(console: Console, variants: Variants) -> None:
 def _worth_a_row(variants: Variants) -> list[Quantity]:
     """Return the quantities to show; not the cores in use where all always are."""
     runs = [r for results in variants.values() for r in results]
-    all_serve = all(r.cores_used == r.workers for r in runs if isinstance(r, Result))
+    all_serve = all(r.cores_used == len(r.busy) for r in runs if isinstance(r, Result))
     quantities = {q.name: q for r in runs for q in quantities_of(r.scenario)}
     return [q for name, q in quantities.items() if not (all_serve and name == "cores_mean")]
 
@@ -127,19 +127,18 @@ def _laws(results: Sequence[AnyResult]) -> Text:
 
 def _cores(console: Console, variants: Mapping[str, Sequence[Result]]) -> Table:
     """Load, and packets where there is room, of each core: means over replications."""
-    counted = len(variants) <= 3
-    width = max(4, min(20, (console.width - 8) // len(variants) - (16 if counted else 8)))
     loads = {label: np.mean([core_load(r) for r in results], axis=0) for label, results in variants.items()}
     packets = {label: np.mean([r.processed for r in results], axis=0) for label, results in variants.items()}
+    workers, cores = next(iter(variants.values()))[0].workers, max(map(len, loads.values()))
+    counted, names = len(variants) <= 3, 12 if cores > workers else 8
+    width = max(4, min(20, (console.width - names) // len(variants) - (16 if counted else 8)))
     table = Table(box=None, pad_edge=False, show_header=len(variants) > 1, header_style="bold")
-    table.add_column("", style="dim", justify="right")
+    table.add_column("", style="dim", justify="right", no_wrap=True)
     for label in variants:
-        table.add_column(label, no_wrap=True)
-        table.add_column("", justify="right")
+        table.add_column(label, width=width, overflow="fold")
+        table.add_column("", justify="right", no_wrap=True)
         if counted:
             table.add_column("", justify="right", no_wrap=True)
-    workers = next(iter(variants.values()))[0].workers
-    cores = max(map(len, loads.values()))
     for core in range(min(cores, MAX_CORES)):
         cells: list[str | Text] = []
         for label in variants:

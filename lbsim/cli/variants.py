@@ -79,15 +79,12 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
 
 
 def label_of(scenario: AnyScenario) -> str:
-    """Return what tells a scenario from its variants, as `--against` takes it.
-
-    The dispatch of packets ("software:shared" where it has queues), or "policy+scheme" of a balancer.
-    """
+    """Return what tells a scenario from its variants: its dispatch, or "policy+scheme" of a balancer."""
     if not isinstance(scenario, Scenario):
         return f"{scenario.balancer.policy}+{scenario.balancer.consistency.kind}"
     dispatch = scenario.nic.dispatch
     if isinstance(dispatch, Software):
-        return f"{dispatch.kind}:{dispatch.queues}"
+        return f"{dispatch.kind} {dispatch.queues}"
     return dispatch.policy if isinstance(dispatch, PolicyDispatch) else dispatch.kind
 
 

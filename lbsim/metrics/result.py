@@ -111,7 +111,10 @@ class Result:
 
     @property
     def cores_used(self) -> float:
-        """Return the mean number of cores in use, over the samples after the warm-up; nan without them."""
+        """Return the mean number of cores in use, over the samples after the warm-up; nan without them.
+
+        A software dispatcher is one of them.
+        """
         if self.samples is None:
             return float("nan")
         used = self.samples.used[self.samples.time >= self.scenario.warmup]
@@ -126,10 +129,10 @@ class Result:
 
         One column per core: "core_load" (share of the interval spent working), "packets" (packets processed
         per second), "drops" (packets dropped per second), "occupancy" (packets in the ring at the instant).
-        One column, "cores": the number of cores in use at the instant. Several, "latency_us": mean, p5, p25,
-        p50, p75, p95 and p99 of the packets that arrived in the interval, in microseconds, nan where none
-        did; it needs measure.latency. Raises ValueError when the scenario asked for no such series or the
-        name is unknown.
+        One column: "cores" (cores in use at the instant, a software dispatcher included). Several columns:
+        "latency_us" (mean, p5, p25, p50, p75, p95 and p99 in microseconds of the packets that arrived in the
+        interval, nan where none did or all were dropped; needs measure.latency). Raises ValueError when the
+        scenario asked for no such series or the name is unknown.
         """
         import pandas as pd  # loads slowly; few runs need it
 

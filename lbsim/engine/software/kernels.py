@@ -57,6 +57,12 @@ DESK = np.dtype(
         ("head", "i8"),  # packets that ever left the shared queue
         ("waiting", "i8"),  # packets in it
         ("held", "i8"),  # the same, and those in service
+        ("idle", "i8"),  # workers that poll in vain
+        ("changed", "i8"),  # when their number last changed, ps
+        ("spent", "i8"),  # worker-ps ever spent so, up to then
+        ("before", "i8"),  # of these, until the dispatcher began its batch, or a stall
+        ("vain", "i8"),  # worker-ps spent so during its last batch
+        ("span", "i8"),  # ps that its last batch took
     ]
 )
 
@@ -81,7 +87,7 @@ def idle(m: Machine, p: Spec, workers: int, flows: int, reordering: bool) -> Sta
 
     shared = p.discipline == SHARED
     desk = np.zeros(1, DESK)
-    desk["next"] = NEVER
+    desk["next"], desk["idle"] = NEVER, workers
     return State(
         cores=np.zeros(workers + 1, CORE),
         desk=desk,
@@ -101,18 +107,35 @@ def begin(s: State, c: int, now: int, packets: int, cost: int) -> None:
     desk.next = min(desk.next, core.end)
 
 
+@step
+def watch(s: State, now: int, more: int) -> None:
+    """Note the time spent polling in vain up to now; `more` workers do so from now on."""
+    desk = s.desk[0]
+    desk.spent += desk.idle * (now - desk.changed)
+    desk.changed = now
+    desk.idle += more
+
+
 # --- The dispatcher ------------------------------------------------------------------------------------
 
 
 @step
 def poll_ring(s: State, m: Machine, p: Spec, now: int) -> None:
-    """The dispatcher polls its ring, which is not empty; every worker that polls in vain slows it down."""
-    workers = len(s.cores) - 1
-    in_vain = 0
-    for w in range(workers):
-        in_vain += 1 - s.cores[w].active
-    n = min(m.burst, s.cores[workers].count)
-    begin(s, workers, now, n, p.per_batch + n * (p.per_packet + p.contention * in_vain))
+    """The dispatcher polls its ring, which is not empty.
+
+    Each packet costs it contention for every worker that polls in vain: on average over its last batch, at
+    whose end it woke them all; now, where that took no time.
+    """
+    dispatcher, desk = len(s.cores) - 1, s.desk[0]
+    each = p.per_packet
+    if desk.span == 0:
+        each += p.contention * desk.idle
+    else:  # in two parts, since the product of all three numbers may exceed an int64
+        each += p.contention * (desk.vain // desk.span) + p.contention * (desk.vain % desk.span) // desk.span
+    n = min(m.burst, s.cores[dispatcher].count)
+    watch(s, now, 0)
+    desk.before = desk.spent
+    begin(s, dispatcher, now, n, p.per_batch + n * each)
 
 
 @step
@@ -175,6 +198,8 @@ def hand_over(s: State, b: Books, m: Machine, p: Spec) -> None:
     workers = len(s.cores) - 1
     core, desk = s.cores[workers], s.desk[0]
     now = core.end
+    watch(s, now, 0)
+    desk.vain, desk.span = desk.spent - desk.before, now - core.start
     for k in range(core.head, core.head + core.serving):
         put(s, b, m, p, s.ring[k & (len(s.ring) - 1)])
     core.head += core.serving
@@ -217,6 +242,7 @@ def poll_queue(s: State, m: Machine, p: Spec, w: int, now: int) -> None:
     cost = m.per_batch + n * each
     for k in range(core.head, core.head + n):
         cost += s.queues[w, k & mask].service
+    watch(s, now, -1)
     begin(s, w, now, n, cost)
 
 
@@ -247,6 +273,7 @@ def depart(s: State, b: Books, m: Machine, p: Spec, w: int) -> None:
     if p.discipline == SHARED:
         desk.held -= core.serving
     core.serving, core.cost, core.active, core.since = 0, 0, 0, end
+    watch(s, end, 1)
     if core.count or (p.discipline == SHARED and desk.waiting):
         poll_queue(s, m, p, w, end)
 
@@ -315,5 +342,9 @@ def catch_up(s: State, b: Books, m: Machine, p: Spec, now: int) -> None:
 @lean
 def hold(s: State, c: int, now: int, length: int) -> None:
     """Stall core c: what it is doing, or its next poll, is delayed by `length`."""
+    if not s.cores[c].active:
+        watch(s, now, -1 if c < len(s.cores) - 1 else 0)
+        if c == len(s.cores) - 1:
+            s.desk[0].before = s.desk[0].spent
     kernels.hold(s.cores, c, now, length)
     s.desk[0].next = min(s.desk[0].next, s.cores[c].end)

@@ -33,13 +33,19 @@ class Core:
         self.active = False
         self.start = self.cost = self.end = 0
         self.since = 0  # when it last ran out of work
+        self.vain = 0  # ps spent polling in vain, but for the present time
         self.busy = self.processed = self.dropped = 0
 
     def begin(self, batch: list[Held], cost: int) -> None:
         """Start on a batch."""
+        self.vain = self.in_vain()
         self.active, self.batch = True, batch
         self.start, self.cost, self.end = self.env.now, cost, self.env.now + cost
         self.wait()
+
+    def in_vain(self) -> int:
+        """Return the ps spent polling in vain so far."""
+        return self.vain if self.active else self.vain + self.env.now - self.since
 
     def wait(self) -> None:
         """Come back at the end."""
@@ -72,7 +78,7 @@ class Queue:
 
 
 class ReferenceSoftware:
-    """A dispatcher and its workers, as `SoftwareBank`; see `lbsim.engine.reference.Bank` for the interface."""
+    """A dispatcher and its workers, as `SoftwareBank`; interface: `lbsim.engine.reference.Bank`."""
 
     name = "SimPy events of software dispatch"
     causes: tuple[str, ...] = (RING_FULL, QUEUE_FULL)
@@ -85,6 +91,8 @@ class ReferenceSoftware:
         self.workers = [Core(env, DEPARTURE + w, partial(self.depart, w)) for w in range(workers)]
         self.shared = spec.discipline == SHARED
         self.queues = [Queue()] * workers if self.shared else [Queue() for _ in range(workers)]
+        self.before = 0  # ps that workers had polled in vain when the dispatcher began its batch
+        self.last = (0, 0)  # such ps during its last batch, and how long that took
         self.turn = 0  # packets, or flows, dealt in turn so far
         self.home: dict[int, int] = {}  # flow -> worker
         self.assigned = [0] * workers  # flows of each worker
@@ -103,14 +111,24 @@ class ReferenceSoftware:
         return departed
 
     def poll_ring(self) -> None:
-        """The dispatcher takes a batch; every worker that polls in vain slows it down."""
+        """The dispatcher takes a batch.
+
+        Each packet costs it contention for every worker that polls in vain: on average over its last batch,
+        at whose end it woke them all; now, where that took no time.
+        """
         batch = list(islice(self.ring, self.machine.burst))
-        in_vain = sum(not worker.active for worker in self.workers)
-        each = self.spec.per_packet + self.spec.contention * in_vain
+        vain, span = self.last if self.last[1] else (sum(not w.active for w in self.workers), 1)
+        each = self.spec.per_packet + self.spec.contention * vain // span
+        self.before = self.in_vain()
         self.dispatcher.begin(batch, self.spec.per_batch + len(batch) * each)
 
+    def in_vain(self) -> int:
+        """Return the ps that all workers together have polled in vain so far."""
+        return sum(worker.in_vain() for worker in self.workers)
+
     def hand_over(self, batch: list[Held]) -> None:
-        """A dispatcher's batch ends: into the queues; idle workers poll; it polls again."""
+        """The dispatcher's batch ends: into the queues; idle workers poll; it polls again."""
+        self.last = self.in_vain() - self.before, self.env.now - self.dispatcher.start
         for held in batch:
             self.ring.popleft()
             self.put(held)
@@ -193,6 +211,8 @@ class ReferenceSoftware:
 
     def stall(self, core: int, length: int) -> None:
         """Hold a core for `length` ps; core number `workers` is the dispatcher."""
+        if core == len(self.workers) and not self.dispatcher.active:
+            self.before = self.in_vain()
         [*self.workers, self.dispatcher][core].stall(length)
 
     def moved(self) -> None:

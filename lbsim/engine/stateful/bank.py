@@ -5,7 +5,8 @@ from __future__ import annotations
 from lbsim.engine.kernels import NEVER, Books, Machine
 from lbsim.engine.plane import Counters, Flags, Int64s, work_done
 from lbsim.engine.stateful import kernels
-from lbsim.engine.stateful.sharing import NONE, Sharing, causes
+from lbsim.engine.stateful.sharing import causes
+from lbsim.engine.stateful.state import NONE, NOTHING, Sharing, idle, with_room
 from lbsim.workload.packets import Packets
 
 
@@ -21,7 +22,7 @@ class StatefulBank:
         self.causes: tuple[str, ...] = causes(sharing)
         self._machine = machine
         self._sharing = sharing
-        self._state = kernels.idle(cores, table, flows, sharing, reordering)
+        self._state = idle(cores, table, flows, sharing, reordering)
 
     @property
     def handed_over(self) -> int:
@@ -35,7 +36,7 @@ class StatefulBank:
 
     def run(self, books: Books, p: Packets, base: int) -> None:
         """Take packets base, base + 1 ... in order of arrival."""
-        self._state = kernels.with_room(self._state, len(p.time))
+        self._state = with_room(self._state, len(p.time))
         kernels.run(
             self._state, books, self._machine, self._sharing,
             p.time, p.bucket, p.flow, p.service, p.frame, base,
@@ -68,7 +69,7 @@ class StatefulBank:
         if self._sharing.protocol == NONE:
             return None
         s = self._state
-        flags: Flags = (s.owner != s.table) | (s.parking["head"] != kernels.NOTHING)
+        flags: Flags = (s.owner != s.table) | (s.parking["head"] != NOTHING)
         return flags
 
     def drain(self, books: Books) -> None:

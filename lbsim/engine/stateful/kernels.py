@@ -1,14 +1,12 @@
 """Stateful cores as Numba kernels: all cores advance together, the least (time, core) first.
 
-A core polls a batch, handles it packet by packet, and lets it depart as one. Where cores share nothing, a
-batch is a single piece of work; else each packet is one, because what a core meets depends on what the
-others have done by then. A packet is a slot of one pool and moves from queue to queue: the ring of a core,
-its hand (taken, not yet handled), what it has handled, the parking place of a bucket, the spare slots.
+A core polls a batch, handles it packet by packet, and lets it depart as one. While other cores can do
+nothing to it, a batch is a single piece of work; else each packet is one, because what a core meets depends
+on what the others have done by then. A packet moves from the ring of its core to the core's hand, perhaps
+waits in the parking place of its bucket, is handled, and departs with the batch.
 """
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,145 +24,21 @@ from lbsim.engine.kernels import (
     note,
     record,
 )
-from lbsim.engine.stateful.sharing import MARK, NONE, Sharing
+from lbsim.engine.stateful.state import (
+    MARK,
+    NONE,
+    NOTHING,
+    Int64s,
+    Records,
+    Sharing,
+    State,
+    put,
+    put_first,
+    take,
+)
 from lbsim.jit import lean, step
 
 Int32s = NDArray[np.int32]
-Int64s = NDArray[np.int64]
-Records = Any  # a structured array: Numba reads its fields as attributes, mypy cannot
-
-NOTHING = -1  # no slot; no work
-
-CORE = np.dtype(
-    [
-        ("count", "i8"),  # packets in the ring
-        ("serving", "i8"),  # of these, in the batch in service
-        ("left", "i8"),  # packets that ever left the ring, with the batches they were in
-        ("departed", "i8"),  # packets handled and gone
-        ("working", "i8"),  # 1 while there is a batch in service
-        ("start", "i8"),  # of the work it is doing, ps
-        ("cost", "i8"),  # of that work, ps
-        ("busy", "i8"),  # work done before it, ps
-        ("dropped", "i8"),  # packets the full ring refused
-        ("pending", "i8"),  # 1 while it has buckets to hand over
-        ("watch", "i8"),  # which it may once so many packets have left the ring,
-        ("mark", "i8"),  # or a packet of this epoch has been in a batch
-        ("newest", "i8"),  # epoch of the last ring packet of its batch
-    ]
-)
-SLOT = np.dtype(
-    [
-        ("next", "i8"),  # slot behind it in its queue
-        ("time", "i8"),  # arrival, ps
-        ("service", "i8"),  # ps
-        ("packet", "i8"),  # number of the packet
-        ("bucket", "i8"),  # entry of the indirection table that led here
-        ("flow", "i8"),
-        ("frame", "i8"),  # bytes
-        ("epoch", "i8"),  # times the table had been rewritten when it arrived
-    ]
-)
-QUEUE = np.dtype([("head", "i8"), ("tail", "i8")])  # slots; the tail means nothing where there is no head
-COMMON = np.dtype(
-    [
-        ("clock", "i8"),  # the last event or look from outside, ps
-        ("epoch", "i8"),  # times the table has been rewritten
-        ("working", "i8"),  # cores with a batch in service
-        ("spare", "i8"),  # slots in no use
-        ("waiting", "i8"),  # buckets with packets parked
-        ("parked", "i8"),  # packets ever parked
-        ("handed", "i8"),  # buckets ever handed over
-    ]
-)
-
-
-class State(NamedTuple):
-    """The cores, what waits for them, and what they share."""
-
-    cores: Records  # CORE[n]
-    due: Int64s  # ps at which each core is done with what it is doing; NEVER: idle
-    slots: Records  # SLOT[pool]
-    rings: Records  # QUEUE[n], polled packets not included
-    hands: Records  # QUEUE[n]
-    handled: Records  # QUEUE[n]
-    parking: Records  # QUEUE[buckets]
-    spare: Records  # QUEUE[1]
-    common: Records  # COMMON[1]
-    polled: Int64s  # packets taken from the rings, by bucket
-    table: Int64s  # bucket -> core its packets go to
-    owner: Int64s  # bucket -> core that has its flows
-    unlocked: Int64s  # ps at which each flow's lock is free again; empty where flows have none
-    newest: Int64s  # highest packet number of each flow that departed; empty where order is not measured
-
-
-def idle(cores: int, table: Int64s, flows: int, sharing: Sharing, reordering: bool) -> State:
-    """Return idle cores with empty rings and no slots."""
-
-    def queues(count: int) -> Records:
-        return np.full(count, NOTHING, QUEUE)
-
-    return State(
-        cores=np.zeros(cores, CORE),
-        due=np.full(cores, NEVER),
-        slots=np.empty(0, SLOT),
-        rings=queues(cores),
-        hands=queues(cores),
-        handled=queues(cores),
-        parking=queues(len(table)),
-        spare=queues(1),
-        common=np.zeros(1, COMMON),
-        polled=np.zeros(len(table), np.int64),
-        table=table,
-        owner=table.copy(),
-        unlocked=np.zeros(flows if sharing.lock else 0, np.int64),
-        newest=np.full(flows if reordering else 0, -1),
-    )
-
-
-def with_room(s: State, packets: int) -> State:
-    """Return the state with at least so many spare slots."""
-    common, old = s.common[0], len(s.slots)
-    if common["spare"] >= packets:
-        return s
-    slots = np.zeros(2 * old + packets, SLOT)
-    slots[:old] = s.slots
-    slots["next"][old:] = np.arange(old + 1, len(slots) + 1)
-    slots["next"][-1] = s.spare["head"][0]
-    s.spare["head"] = old
-    common["spare"] += len(slots) - old
-    return s._replace(slots=slots)
-
-
-# --- queues of slots -----------------------------------------------------------------------------------
-
-
-@step
-def put(slots: Records, queue: Records, k: int) -> None:
-    """Put slot k at the end of a queue."""
-    slots[k].next = NOTHING
-    if queue.head == NOTHING:
-        queue.head = k
-    else:
-        slots[queue.tail].next = k
-    queue.tail = k
-
-
-@step
-def take(slots: Records, queue: Records) -> int:
-    """Take the first slot of a queue, which is not empty."""
-    k = queue.head
-    queue.head = slots[k].next
-    return k  # type: ignore[no-any-return]
-
-
-@step
-def put_first(slots: Records, queue: Records, others: Records) -> None:
-    """Move all of `others`, which is not empty, before what is in a queue."""
-    slots[others.tail].next = queue.head
-    if queue.head == NOTHING:
-        queue.tail = others.tail
-    queue.head = others.head
-    others.head = NOTHING
 
 
 # --- buckets and their owners --------------------------------------------------------------------------
@@ -174,7 +48,7 @@ def put_first(slots: Records, queue: Records, others: Records) -> None:
 def wake(s: State, c: int, when: int) -> None:
     """Let core c, if idle, look for work at `when`."""
     if s.due[c] == NEVER:
-        s.due[c], s.cores[c].start, s.cores[c].cost = when, when, 0
+        s.due[c] = when
 
 
 @step
@@ -215,6 +89,7 @@ def hand_over(s: State, sharing: Sharing, c: int, now: int) -> None:
             s.common[0].handed += 1
             if s.parking[b].head != NOTHING and not sharing.as_published:
                 wake(s, s.owner[b], now)
+    s.common[0].pending -= s.cores[c].pending
     s.cores[c].pending = 0
 
 
@@ -225,6 +100,7 @@ def moved(s: State, sharing: Sharing, now: int) -> None:
     for b in range(len(s.table)):
         if s.owner[b] != s.table[b]:
             core = s.cores[s.owner[b]]
+            s.common[0].pending += 1 - core.pending
             core.pending, core.watch, core.mark = 1, core.left + core.count, s.common[0].epoch
     for c in range(len(s.cores)):
         if s.cores[c].pending and s.due[c] == NEVER and not sharing.as_published:
@@ -239,7 +115,7 @@ def poll(s: State, books: Books, m: Machine, sharing: Sharing, c: int, now: int)
     """Core c takes what it has parked and can now handle, then a burst from its ring, or falls idle."""
     core, hand = s.cores[c], s.hands[c]
     if s.common[0].waiting and not sharing.as_published:
-        for b in range(len(s.table) - 1, -1, -1):
+        for b in range(len(s.table) - 1, -1, -1):  # each goes before those after it
             if s.parking[b].head != NOTHING and at_home(s, b, c):
                 unpark(s, c, b)
     core.serving, core.newest = min(m.burst, core.count), -1
@@ -254,10 +130,17 @@ def poll(s: State, books: Books, m: Machine, sharing: Sharing, c: int, now: int)
     core.working = 1
     s.common[0].working += 1
     core.start, core.cost = now, m.per_batch
-    if sharing.protocol == NONE and sharing.contention == 0 and sharing.lock == 0:
+    if undisturbed(s, sharing):
         while hand.head != NOTHING:
-            core.cost += handle(s, books, m, sharing, c, now)
+            core.cost += max(0, handle(s, books, m, sharing, c, now))
     s.due[c] = now + core.cost
+
+
+@step
+def undisturbed(s: State, sharing: Sharing) -> bool:
+    """Return whether other cores can do nothing to a batch: no contention, no locks, no bucket on its way."""
+    common = s.common[0]
+    return bool(sharing.contention == 0 and sharing.lock == 0 and common.pending == 0 and common.waiting == 0)
 
 
 @step
@@ -314,10 +197,11 @@ def depart(s: State, books: Books, m: Machine, c: int, now: int) -> None:
     k = handled.head
     while k != NOTHING:
         packet = s.slots[k]
-        if len(s.newest):
-            in_order = packet.packet > s.newest[packet.flow]
-            s.newest[packet.flow] = max(s.newest[packet.flow], packet.packet)
-            books.counts[REORDERED] += not in_order and packet.time >= m.warmup
+        if len(s.highest):
+            if packet.packet < s.highest[packet.flow]:
+                books.counts[REORDERED] += packet.time >= m.warmup
+            else:
+                s.highest[packet.flow] = packet.packet
         if packet.time >= m.warmup:
             latency = now - packet.time + m.delay
             record(books.counts, books.rows, m, packet.time, latency)

@@ -1,6 +1,6 @@
 """The reference bank of stateful cores: a SimPy process per core. The executable specification.
 
-Cores take turns packet by packet, at equal time in order of number, as they look at what they share.
+Cores take turns packet by packet, at equal time in order of number, where one can meet what another does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from lbsim.engine.plane import (
     work_done,
 )
 from lbsim.engine.reference import Fate, Packet
-from lbsim.engine.stateful.sharing import MARK, NONE, Sharing, causes
+from lbsim.engine.stateful.sharing import causes
+from lbsim.engine.stateful.state import MARK, NONE, Sharing
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -67,12 +68,12 @@ class Core:
                 yield from self.sleep()
                 continue
             self.working = True
-            if self.bank.coupled:
-                yield from self.spend(self.bank.machine.per_batch)
-                for work in self.handle():
-                    yield from self.spend(work)
-            else:
+            if self.bank.undisturbed():
                 yield from self.spend(self.bank.machine.per_batch + sum(self.handle()))
+                continue
+            yield from self.spend(self.bank.machine.per_batch)
+            for work in self.handle():
+                yield from self.spend(work)
 
     def poll(self) -> None:
         """Take what was parked for this core to come, and a burst from the ring, whose slots stay taken."""
@@ -188,12 +189,11 @@ class StatefulReference:
     ) -> None:
         self.env, self.machine, self.table, self.sharing = env, machine, table, sharing
         self.causes: tuple[str, ...] = causes(sharing)
-        self.coupled = bool(sharing.protocol != NONE or sharing.contention or sharing.lock)
         self.polled = np.zeros(len(table), np.int64)
         self.owner = table.copy()
         self.parking: list[deque[Held]] = [deque() for _ in table]
         self.unlocked = [0] * flows  # ps at which each flow's lock is free again
-        self.last = [-1] * flows if reordering else None  # highest packet number of each flow that departed
+        self.highest = [-1] * flows if reordering else None  # packet number of each flow that departed
         self.epoch = self.reordered = self.handed_over = self.parked_total = 0
         self.cores = [Core(self, number) for number in range(cores)]
 
@@ -207,6 +207,11 @@ class StatefulReference:
         core.ring.append(held)
         core.wake(0)
         return held.fate
+
+    def undisturbed(self) -> bool:
+        """Return whether others can do nothing to a batch: no contention, no locks, no bucket on its way."""
+        moving = any(core.pending for core in self.cores) or any(self.parking)
+        return not (self.sharing.contention or self.sharing.lock or moving)
 
     def at_home(self, bucket: int, core: Core) -> bool:
         """Return whether a bucket is this core's and is to stay so."""
@@ -223,9 +228,12 @@ class StatefulReference:
 
     def note_order(self, p: Packet) -> None:
         """Note that a packet departs: out of order if a later one of its flow has done so."""
-        if self.last is not None:
-            self.reordered += p.number < self.last[p.flow] and p.arrival >= self.machine.warmup
-            self.last[p.flow] = max(self.last[p.flow], p.number)
+        if self.highest is None:
+            return
+        if p.number < self.highest[p.flow]:
+            self.reordered += p.arrival >= self.machine.warmup
+        else:
+            self.highest[p.flow] = p.number
 
     def counters(self, now: int) -> Counters:
         """Return the counters at now."""

@@ -1,29 +1,12 @@
-"""What cores share besides the traffic: buckets that change hands, one flow table, locks of flows."""
+"""What the cores of a scenario share."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from lbsim.engine.plane import NOT_OWNER, RING_FULL
+from lbsim.engine.stateful.state import MARK, NONE, WATCH, Sharing
 from lbsim.scenario.machine import PerBucket, Server, Shared
 
-NONE, WATCH, MARK = 0, 1, 2
-"""Protocols by which a bucket that was moved changes its owner (see `lbsim.scenario.machine.PerBucket`)."""
-
 _PROTOCOLS = {"none": NONE, "watch": WATCH, "mark": MARK}
-
-
-class Sharing(NamedTuple):
-    """What cores share; nothing by default."""
-
-    protocol: int = NONE
-    """How the owner of a moved bucket changes. NONE: buckets have no owner, nothing is checked."""
-    as_published: bool = False
-    """Whether an idle source waits for its next packet, and parked packets for the next of their bucket."""
-    contention: int = 0
-    """ps added to a packet for each ordered pair of working cores: the shared table's."""
-    lock: int = 0
-    """ps for which a packet holds the lock of its flow; 0: flows have no lock."""
 
 
 def spec_of(server: Server) -> Sharing:

@@ -22,13 +22,14 @@ if TYPE_CHECKING:  # Matplotlib loads slowly; only what draws needs it
     from matplotlib.figure import Figure
 
 SIZE, SCATTER = (5.2, 3.4), (6.4, 4.6)  # inches of a panel; names of points need room
+MOST_BESIDE = 3  # panels; more stand in two rows
 LOW_LEGEND, ROW = 3, 0.17  # rows of a legend that have room above the axes; inches of one more
 WIDEST_BOX = 0.6  # of the distance between boxes
 STAIRS = 20  # markers of a staircase at most, however many steps it has
 
 
 def draw(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw panels side by side, the published points as hollow markers beside what was simulated.
+    """Draw panels side by side or in two rows, published points as hollow markers beside what was simulated.
 
     Raises ValueError when the table lacks a column of a panel.
     """
@@ -38,16 +39,21 @@ def draw(panels: Sequence[Panel], table: pd.DataFrame, published: pd.DataFrame) 
     shown = [({}, {}) if panel.heat else (curves(panel, table), published_points(panel, published))
              for panel in panels]  # fmt: skip
     width, height = SCATTER if any(panel.labels for panel in panels) else SIZE
-    made = Figure(figsize=(width * len(panels), height))
+    stacked = 2 if len(panels) > MOST_BESIDE else 1
+    beside = -(-len(panels) // stacked)
+    made = Figure(figsize=(width * beside, height * stacked))
     FigureCanvasAgg(made)
-    every = made.subplots(1, len(panels), squeeze=False)[0]
+    every = list(made.subplots(stacked, beside, squeeze=False).flat)
+    for unused in every[len(panels) :]:
+        made.delaxes(unused)
+    every = every[: len(panels)]
     rows = 0  # of the highest legend
     for axes, panel, (lines, points) in zip(every, panels, shown, strict=True):
         if panel.heat:
             draw_heat(axes, panel, cells(panel, table, published))
         else:
             rows = max(rows, _draw(axes, panel, lines, points))
-    made.set_figheight(height + ROW * max(0, rows - LOW_LEGEND))
+    made.set_figheight(stacked * (height + ROW * max(0, rows - LOW_LEGEND)))
     if any(panel.labels for panel in panels):
         made.draw_without_rendering()  # the layout: where names have room depends on it
         for axes, panel, (lines, points) in zip(every, panels, shown, strict=True):
