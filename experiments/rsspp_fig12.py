@@ -71,7 +71,7 @@ def panel(
                 xlabel="cores",
                 ylabel="imbalance of packets per core (%)",
                 log=True,
-                ylim=(0.005, 3000),
+                ylim=(0.001, 3000),
                 where="cores > 1",
             ),
         ),

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from experiments import rsspp_testbed as rsspp
 from lbsim.metrics.result import Result
-from lbsim.scenario import Batched, Profile, Rate, Scaling, Software
+from lbsim.scenario import Batched, Profile, Rate, Scaling
 from lbsim.study import Panel, Point, Study
 from lbsim.units import MS, SECOND
 
@@ -84,9 +84,8 @@ def points(full: bool) -> list[Point]:
 
 def measure(result: Result) -> dict[str, float]:
     """Return the mean number of cores in use, a dispatching one included, the tail and what was lost."""
-    dispatching = isinstance(result.scenario.nic.dispatch, Software)
     return {
-        "cores": result.cores_used + dispatching,
+        "cores": result.cores_used,
         "p99_us": result.latency_us(0.99),
         "p50_us": result.latency_us(0.5),
         "drop_pct": 100 * result.drop_share,

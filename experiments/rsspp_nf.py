@@ -17,14 +17,14 @@ LINE = Rate.parse("99.5Gbps")  # the most that was received in Fig. 16 and 17: 9
 # --- Fig. 16: artificial work behind a flow table ---
 DRAWS = 100  # published test file
 ONE_CORE = 21.4e9
-"""Gb/s of one core; calibrates LOOKUP."""
+"""Bits per second that one core forwarded (Fig. 16); calibrates LOOKUP."""
 LOOKUP = round(wire_bits(1500) * SECOND / ONE_CORE - (rsspp.SATURATED[400] - 300 * rsspp.PER_DRAW))
 CONTENTION = round(9.4 * NS)
 """Of a shared table, for every ordered pair of busy cores; calibrated on one point, the 89.1 Gb/s that
 8 cores forwarded on average (Fig. 16)."""
 LINE_DELAY = 822 * US
 """What a packet waits outside the server at line rate; calibrated on the median latency of per-bucket tables
-on 15 cores, which are nearly idle (Fig. 16)."""
+when the last of 15 cores came into use (Fig. 16); from 6 cores on it is 730 to 1030 us."""
 
 # --- Fig. 17: a packet of 1002 bytes on one saturated core, from the throughput of one core ---
 SATURATED = {"FW": 622 * NS, "FW+NAT": 761 * NS, "FW+NAT+DPI": 1360 * NS}

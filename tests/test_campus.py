@@ -8,6 +8,7 @@ from fidelity import FULL, record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbsim.nic.classes import classes_of
 from lbsim.units import SECOND
 from lbsim.workload import campus_kernels as kernels
 from lbsim.workload.campus import _train_lengths, campus
@@ -243,20 +244,28 @@ def test_tuples_are_distinct_and_half_of_them_lead_to_a_server(trace: str):
     assert np.mean(to_server) == pytest.approx(0.5, abs=0.01)
 
 
-def test_prefixes_follow_zipf_and_windows_have_their_own():
+def test_server_prefixes_follow_zipf_and_windows_share_no_pair_of_prefixes():
     one, four = (campus_tuples(200_000, windows, np.random.default_rng(1)) for windows in (1, 4))
 
-    def servers(table: FlowTable) -> np.ndarray:
+    def pairs(table: FlowTable) -> np.ndarray:
+        """Flows of each pair of /8 prefixes, campus first, the most popular first."""
         to_server = table.dport < 1024
-        address = np.where(to_server[:, None], table.dst, table.src)
-        return np.sort(np.unique(address[:, 0].astype(int) * 256 + address[:, 1], return_counts=True)[1])[
-            ::-1
-        ]
+        ends = np.stack((table.src[:, 0], table.dst[:, 0]), axis=1)
+        ends[~to_server] = ends[~to_server, ::-1]
+        return np.sort(np.unique(ends, axis=0, return_counts=True)[1])[::-1]
 
-    counts = servers(one)
+    counts = pairs(one)
+    assert len(counts) == 104
+    assert len(pairs(four)) == 4 * 104
     ranks = np.arange(1, 101)
     assert np.polyfit(np.log(ranks), np.log(counts[:100]), 1)[0] == pytest.approx(-1, abs=0.1)
-    assert servers(four)[:4] == pytest.approx(np.full(4, counts[0] / 4), rel=0.1)
+    assert pairs(four)[:4] == pytest.approx(np.full(4, counts[0] / 4), rel=0.1)
+
+
+def test_the_merged_recording_shows_as_many_pairs_of_prefixes_as_the_published_rules():
+    # 830 rules on pairs of /8 prefixes; one bit more would not fit the 1024 rules of the NIC.
+    classes = classes_of(campus_tuples(200_000, 4, np.random.default_rng(1)), 1024)
+    assert (classes.length, len(np.unique(classes.of))) == (8, 832)
 
 
 def test_heavy_flows_keep_their_rate_for_seconds():

@@ -84,6 +84,9 @@ def test_prefixes_by_hand() -> None:
     assert (of.tolist(), prefix) == ([0, 1, 0, 2], 32)
     with pytest.raises(ValueError, match="rules is 1: flows of IPv4 and of IPv6 need 2"):
         classes_of(flows([a, (6, 1, 2)]), 1)
+    # Sources of IPv6 that part at bit 100; what is behind an address of IPv4 tells nothing.
+    of, prefix = classes_of(flows([a, (6, 0, 2), a, (6, 1 << 27, 2)]), 3)
+    assert (of.tolist(), prefix) == ([0, 1, 0, 2], 128)
     assert classes_of(flows([]), 1).number == 0
     assert Classes(np.array([0, 2, 1], np.int32), 8).number == 3
 

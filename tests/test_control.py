@@ -267,7 +267,7 @@ DISPATCHES = st.one_of(
     cores=st.integers(2, 6),
     phases=st.lists(st.sampled_from([1, 3, 20]), min_size=2, max_size=4),
     seed=st.integers(0, 2**20),
-    delay=st.sampled_from([0, 0, 4 * US, 15 * US]),
+    delay=st.sampled_from([0, 0, 4 * US, 15 * US, 60 * US]),
     burst=st.sampled_from([1, 4]),
 )
 def test_both_engines_see_the_same_control_and_it_obeys_its_rules(

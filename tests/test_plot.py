@@ -193,6 +193,16 @@ def test_a_legend_is_no_wider_than_its_axes():
     assert legend._columns([*lines, "simulated mean, 95 % interval", "published"]) == 1
 
 
+@pytest.mark.parametrize(("panels", "columns"), [(1, 1), (3, 3), (4, 2), (5, 3)])
+def test_many_panels_stand_in_two_rows(panels, columns):
+    with plot.style():
+        figure = plot.draw([PANEL] * panels, TABLE, PUBLISHED)
+        figure.draw_without_rendering()
+    assert len(figure.axes) == panels
+    assert len({round(axes.get_position().x0, 2) for axes in figure.axes}) == columns
+    assert len({round(axes.get_position().y0, 2) for axes in figure.axes}) == -(-panels // columns)
+
+
 # --- scales ---
 
 

@@ -16,19 +16,28 @@ from lbsim.engine.source import open_source
 from lbsim.nic import flow_hashes, parse_key
 from lbsim.scenario import (
     Batched,
+    Closed,
     Cost,
     Exponential,
     Flows,
+    Grow,
     Measure,
     Nic,
+    PerBucket,
     Poisson,
     PolicyDispatch,
+    Profile,
     Rss,
     Rsspp,
+    RssRoundRobin,
+    Scaling,
     Scenario,
     Server,
+    Shared,
+    Software,
     Sprayer,
     Stalls,
+    TrafficClasses,
 )
 
 DISPATCHES = {
@@ -52,7 +61,7 @@ def scenario(dispatch: str, **changes: object) -> Scenario:
             cores=3,
             ring=64,
             burst=8,
-            cost=Cost(per_batch="500ns", per_packet="100ns", work=Exponential(mean="400ns")),
+            cost=Cost(per_batch="500ns", per_packet="80ns", per_byte="20ps", work=Exponential(mean="400ns")),
             stalls=Stalls(rate=2000.0, length="20us"),
         ),
         measure=Measure(interval="100us", path_delay="3us", packets=True),
@@ -76,6 +85,74 @@ def observed(result: lbsim.Result) -> dict[str, object]:
 def test_both_engines_tell_the_same_story(dispatch: str, seed: int, cores: int, ring: int) -> None:
     s = scenario(dispatch, seed=seed, **{"server.cores": cores, "server.ring": ring})
     assert observed(lbsim.run(s, "compiled")) == observed(lbsim.run(s, "reference"))
+
+
+TOGETHER = {
+    "rss that grows": ({"nic.dispatch.grow": Grow(every="200us")}, {"reordering": True}),
+    "rssrr without a protocol": (
+        {"nic.dispatch": RssRoundRobin(table=64, tick="50us"), "server.state": PerBucket(protocol="none")},
+        {"reordering": True},
+    ),
+    "rss++ that scales": (
+        {
+            "nic.dispatch": Rsspp(table=64, tick="50us", load_period="50us", scaling=Scaling(start=1)),
+            "server.state": PerBucket(lookup="50ns"),
+        },
+        {"latency": True},
+    ),
+    "classes that scale": (
+        {
+            "nic.dispatch": TrafficClasses(rules=30, tick="50us", hold="100us", scaling=Scaling()),
+            "server.state": PerBucket(protocol="mark"),
+        },
+        {"reordering": True},
+    ),
+    "sprayer and locks": (
+        {"nic.dispatch": Sprayer(), "server.state": Shared(contention="20ns", lock="100ns")},
+        {"reordering": True, "latency": True},
+    ),
+    "one shared queue": (
+        {"nic.dispatch": Software(queues="shared", per_packet="50ns", contention="10ns", capacity=16)},
+        {"reordering": True, "latency": True},
+    ),
+    "flows dealt to queues": (
+        {"nic.dispatch": Software(queues="stateful_load", hand_over="100ns", capacity=16)},
+        {"latency": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_parts_together_are_the_same_in_both_engines(name: str) -> None:
+    parts, asked = TOGETHER[name]
+    profile = Profile(every="200us", factors=[0.5, 1.5, 1.0])
+    measure = {f"measure.{field}": value for field, value in asked.items()}
+    s = scenario("rss", **{**parts, **measure, "arrivals.profile": profile})
+    compiled, reference = lbsim.run(s, "compiled"), lbsim.run(s, "reference")
+    assert observed(compiled) == observed(reference)
+    assert (compiled.reordered is None) == ("reordering" not in asked)
+    if "latency" in asked:
+        assert compiled.series("latency_us").equals(reference.series("latency_us"))
+
+
+@pytest.mark.parametrize("kind", ["rss", "rss++", "rssrr", "classes"])
+def test_a_closed_loop_is_the_same_in_both_engines(kind: str) -> None:
+    loop = {
+        "nic.dispatch.kind": kind,
+        "traffic": Flows(flows=20, frame=1000),
+        "arrivals": Closed(link="10Gbps", window=4.0, delay="20us"),
+        "measure.latency": True,
+        "server.burst": 1,
+        "server.cost.per_batch": 0,
+        "server.stalls": None,
+        "measure.packets": False,
+    }
+    s = scenario("rss", **loop)
+    compiled, reference = lbsim.run(s, "compiled"), lbsim.run(s, "reference")
+    summaries = [{k: v for k, v in run.summary().items() if k != "engine"} for run in (compiled, reference)]
+    assert summaries[0] == summaries[1]
+    assert compiled.series("latency_us").equals(reference.series("latency_us"))
+    assert compiled.delivered > 100
 
 
 def test_rss_plus_plus_moves_buckets_and_evens_the_load() -> None:

@@ -11,6 +11,7 @@ from fluid import Fluid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lbsim.engine import control
 from lbsim.engine.control import RssppController
 from lbsim.engine.plane import CONTROL, Clock
 from lbsim.nic import RssppParams, Wish, rebalance, redistribute, wish
@@ -247,6 +248,54 @@ def test_a_core_waits_for_its_buckets_before_it_leaves() -> None:
     rsspp, used = scale(Fluid([0, 0], 2, demand, delay=250 * MS), 600 * MS, scaling=Scaling())
     assert used == [[0, 1], [0, 1], [0, 1], [0, 1], [0], [0]]
     assert rsspp.removed == 1
+
+
+def test_a_bucket_on_its_way_is_not_moved_again() -> None:
+    weight = np.random.default_rng(4).dirichlet(np.ones(12), 50)  # other buckets are heavy every 100 ms
+
+    def moves(delay: int) -> list[tuple[int, list[int]]]:
+        plane = Fluid(np.arange(12) % 3, 3, lambda now: 2 * weight[now // (100 * MS)], delay)
+        scale(plane, 5 * SECOND)  # the plane asserts that nothing on its way is moved
+        return plane.history
+
+    assert len(moves(450 * MS)) > 10
+    assert moves(450 * MS) != moves(0)
+
+
+def test_who_received_sits_out_a_tick_unless_a_core_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def note(*arguments: Any) -> Any:
+        got = rebalance(*arguments)
+        seen.append((arguments[3].tolist(), got.received.tolist()))
+        return got
+
+    monkeypatch.setattr(control.rsspp, "rebalance", note)
+    plane = Fluid([0, 0, 0, 0, 1, 2], 3, lambda now: [0.2, 0.2, 0.2, 0.2, 0.5, 0.5])
+    scale(plane, 350 * MS)
+    assert not any(seen[0][0])
+    assert seen[0][1] == seen[1][0] == [False, True, True]
+    assert seen[1][1] == seen[2][0] == [False, False, False]
+
+    # Core 1 receives at 100 ms and the load falls: core 2 leaves at 200 ms; at 300 ms core 1 takes part.
+    def demand(now: int) -> list[float]:
+        return [0.2, 0.2, 0.2, 0.2, 0.5, 0.5] if now < 100 * MS else [0.2, 0.1, 0.1, 0.1, 0.1, 0.01]
+
+    seen.clear()
+    used = scale(Fluid([0, 0, 0, 0, 1, 2], 3, demand), 350 * MS, scaling=Scaling(least=2))[1]
+    assert used[1:] == [[0, 1, 2], [0, 1]]
+    assert [at_first for at_first, _ in seen] == [[False, False, False], [False, False]]
+    assert seen[0][1] == [False, True, True]
+
+
+def test_smoothed_loads_are_those_of_the_cores_in_use() -> None:
+    env, plane = Clock(), Fluid([0, 1, 2, 3], 4, lambda now: [0.0] * 4)
+    rsspp = RssppController(env, plane, Rsspp(queue_term=False), 8, SECOND)  # type: ignore[arg-type]
+    rsspp.rough, rsspp.cores = np.array([0.25, 0.75, 0.5, 1.0]), np.array([0, 2])
+    useful, occupancy = np.array([100, 900, 200, 0]), np.zeros(4, np.int64)
+    assert rsspp.loads(useful, occupancy, 1000) == pytest.approx([0.25, 0.5])  # a third and two of 0.75
+    rsspp.spec = Rsspp(load="cpu")
+    assert rsspp.loads(useful, occupancy, 1000) == pytest.approx([0.1, 0.2])
 
 
 def test_begin_and_the_begin_of_scaling() -> None:

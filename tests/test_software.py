@@ -16,7 +16,7 @@ from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import CONTROL, QUEUE_FULL, RING_FULL, Clock, Plane, Tally
 from lbsim.engine.reference import ReferencePlane
 from lbsim.engine.software import ReferenceSoftware, SoftwareBank, Spec, spec_of
-from lbsim.engine.software.spec import ROUND_ROBIN, SHARED, STATEFUL_LOAD, STATEFUL_RR
+from lbsim.engine.software.state import ROUND_ROBIN, SHARED, STATEFUL_LOAD, STATEFUL_RR
 from lbsim.scenario import Cost, Fixed, Flows, Nic, Poisson, Rate, Rss, Scenario, Server, Work
 from lbsim.scenario.dispatch import Software
 from lbsim.workload.packets import Packets

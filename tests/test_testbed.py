@@ -30,7 +30,7 @@ def test_every_series_has_a_dispatcher_of_its_own():
 
 def test_handing_over_takes_as_much_longer_on_a_slow_core_as_all_work():
     fast, slow = (rsspp.dispatch("SW RR", slowdown=k) for k in (1.0, 1.5))
-    for name in ("per_packet", "hand_over", "contention"):
+    for name in ("per_batch", "hand_over", "contention"):
         assert getattr(fast, name).ps(None) > 0
         assert getattr(slow, name).ps(None) == pytest.approx(1.5 * getattr(fast, name).ps(None), abs=1)
 

@@ -137,7 +137,7 @@ def why(result: AnyResult) -> str:
         "a policy watches the cores": isinstance(dispatch, PolicyDispatch),
         "a core hands packets to the others": isinstance(dispatch, Software),
         "flows wait for answers": isinstance(s.arrivals, Closed),
-        "the cores share state": in_step and server.state is not None,
+        "flows have state that cores share or pass on": in_step and server.state is not None,
         "reordering is counted": in_step and s.measure.reordering,
         f"polls take up to {server.burst} packets": server.burst > 1,
         f"a poll costs {format_time(poll)}": poll > 0,

@@ -1,7 +1,8 @@
 """Directional 5-tuples of the campus traffic: who talks to whom, by assumption, as nothing is published.
 
-RSS spreads any tuples alike. Rules over prefixes (the traffic classes of Metron) do not: for them the hosts
-of both sides follow Zipf's law over /16 prefixes.
+RSS spreads any tuples alike. Rules over prefixes (the traffic classes of Metron) do not. What is known: the
+merged recording shows 830 pairs of /8 prefixes (the rules of the RSS++ experiments). So each recording has one
+campus prefix and talks to 104 server prefixes, their popularity falling by Zipf's law: 4 x 104 x 2 directions.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from lbsim.workload.packets import Bytes, FlowTable
 Uint32s = NDArray[np.uint32]
 Int64s = NDArray[np.int64]
 
-ZIPF: Final = 1.0  # exponent of the popularity of prefixes and, inside them, of hosts
-CAMPUS_PREFIXES, CAMPUS_HOSTS = 16, 4096  # /16 prefixes of a window, hosts in each
-SERVER_PREFIXES, SERVER_HOSTS = 4096, 256
+ZIPF: Final = 1.0  # exponent of the popularity of prefixes and, inside them, of hosts; assumed
+CAMPUS_HOSTS: Final = 1 << 16  # of the one campus prefix of a window
+SERVER_PREFIXES, SERVER_HOSTS = 104, 1 << 14  # of a window, and hosts in each
 TCP, UDP = 6, 17
 SERVICES: Final = (  # protocol, port of the server, share of flows
     (TCP, 443, 0.56),
@@ -33,6 +34,7 @@ SERVICES: Final = (  # protocol, port of the server, share of flows
 _FIRST_PORT: Final = 1024
 _PORTS: Final = 65536 - _FIRST_PORT
 _STRIDE: Final = 40507  # prime to _PORTS: a host's ports are scattered, none twice
+_SCATTER: Final = 10368889  # odd: no two hosts of a prefix are one
 
 
 def campus_tuples(n: int, windows: int, rng: np.random.Generator) -> FlowTable:
@@ -42,12 +44,11 @@ def campus_tuples(n: int, windows: int, rng: np.random.Generator) -> FlowTable:
     server; half of the flows are the opposite direction.
     """
     window = rng.integers(0, windows, n)
-    octets = np.array([a for a in range(1, 224) if a not in (10, 127)])
-    every = (octets[:, None] * 256 + np.arange(256)).ravel()
-    few = rng.permutation(every)[: windows * (CAMPUS_PREFIXES + SERVER_PREFIXES)]
-    prefixes = few.reshape(windows, -1)
-    campus = _hosts(prefixes[:, :CAMPUS_PREFIXES], CAMPUS_HOSTS, window, rng)
-    server = _hosts(prefixes[:, CAMPUS_PREFIXES:], SERVER_HOSTS, window, rng)
+    octets = rng.permutation([a for a in range(1, 224) if a not in (10, 127)])
+    homes, away = octets[:windows], octets[windows:]
+    prefixes = np.stack([rng.permutation(away)[:SERVER_PREFIXES] for _ in range(windows)])
+    campus = _hosts(homes[window], CAMPUS_HOSTS, rng)
+    server = _hosts(prefixes[window, _zipf(SERVER_PREFIXES, n, rng)], SERVER_HOSTS, rng)
     service = rng.choice(len(SERVICES), n, p=[share for _, _, share in SERVICES])
     proto = np.array([p for p, _, _ in SERVICES], np.uint8)[service]
     port = np.array([p for _, p, _ in SERVICES], np.uint16)[service]
@@ -63,11 +64,10 @@ def campus_tuples(n: int, windows: int, rng: np.random.Generator) -> FlowTable:
     )
 
 
-def _hosts(prefixes: Int64s, hosts: int, window: Int64s, rng: np.random.Generator) -> Uint32s:
-    """Return an address per flow: a prefix of its window, a host in it, both by Zipf's law."""
-    prefix = prefixes[window, _zipf(prefixes.shape[1], len(window), rng)]
-    host = _zipf(hosts, len(window), rng)
-    return ((prefix << 16) | ((host * _STRIDE + prefix) & 0xFFFF)).astype(np.uint32)
+def _hosts(prefix: Int64s, hosts: int, rng: np.random.Generator) -> Uint32s:
+    """Return an address per flow: a host in its prefix, by Zipf's law; hosts are scattered over the prefix."""
+    host = _zipf(hosts, len(prefix), rng)
+    return ((prefix << 24) | ((host * _SCATTER + prefix) & 0xFFFFFF)).astype(np.uint32)
 
 
 def _zipf(ranks: int, n: int, rng: np.random.Generator) -> Int64s:

@@ -5,9 +5,10 @@ What the published RSS++ comparison calls "SW shared queue", "SW RR", "SW statef
 many cores read cost more the more of them there are: the constants are calibrated by
 `experiments.calibrate_software`.
 
-    spec        which queues there are and what they cost
-    bank        the dispatcher and its workers as columns, for the compiled plane
-    kernels     what happens, in order of time
+    spec        what a scenario says about it
+    state       the dispatcher and its workers as columns
+    kernels     what happens to them, in order of time
+    bank        the same as a bank of cores of the compiled plane
     reference   the same as SimPy events, the oracle
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from lbsim.engine.software.bank import SoftwareBank
 from lbsim.engine.software.reference import ReferenceSoftware
-from lbsim.engine.software.spec import Spec, spec_of
+from lbsim.engine.software.spec import spec_of
+from lbsim.engine.software.state import Spec
 
 __all__ = ["ReferenceSoftware", "SoftwareBank", "Spec", "spec_of"]

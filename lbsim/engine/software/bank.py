@@ -7,7 +7,7 @@ import numpy as np
 from lbsim.engine.kernels import NEVER, Books, Machine
 from lbsim.engine.plane import QUEUE_FULL, RING_FULL, Counters, Int64s, work_done
 from lbsim.engine.software import kernels
-from lbsim.engine.software.spec import SHARED, Spec
+from lbsim.engine.software.state import SHARED, Spec, idle
 from lbsim.workload.packets import Packets
 
 
@@ -26,7 +26,7 @@ class SoftwareBank:
         self.table: Int64s = np.empty(0, np.int64)
         self._machine = machine
         self._spec = spec
-        self._state = kernels.idle(machine, spec, workers, flows, reordering)
+        self._state = idle(machine, spec, workers, flows, reordering)
 
     def run(self, books: Books, p: Packets, base: int) -> None:
         """Take packets base, base + 1 ... in order of arrival."""

@@ -14,7 +14,7 @@ import simpy
 from lbsim.engine.kernels import Machine
 from lbsim.engine.plane import DEPARTURE, HAND_OVER, QUEUE_FULL, RING_FULL, Clock, Counters, Int64s, work_done
 from lbsim.engine.reference import Fate, Packet
-from lbsim.engine.software.spec import ROUND_ROBIN, SHARED, STATEFUL_RR, Spec
+from lbsim.engine.software.state import ROUND_ROBIN, SHARED, STATEFUL_RR, Spec
 
 Held = tuple[Packet, simpy.Event]
 """A packet inside, and the event that will tell its process of its fate."""

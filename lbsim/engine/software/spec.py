@@ -1,13 +1,12 @@
-"""Which queues a software dispatcher has, and what they cost."""
+"""What a scenario says about its software dispatcher, in picoseconds."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from lbsim.engine.software.state import ROUND_ROBIN, SHARED, STATEFUL_LOAD, STATEFUL_RR, Spec
 from lbsim.scenario import Scenario
 from lbsim.scenario.dispatch import Software
-
-SHARED, ROUND_ROBIN, STATEFUL_RR, STATEFUL_LOAD = range(4)
 
 _DISCIPLINES: Final = {
     "shared": SHARED,
@@ -15,17 +14,6 @@ _DISCIPLINES: Final = {
     "stateful_rr": STATEFUL_RR,
     "stateful_load": STATEFUL_LOAD,
 }
-
-
-class Spec(NamedTuple):
-    """A software dispatcher; costs in ps."""
-
-    discipline: int  # SHARED, ROUND_ROBIN, STATEFUL_RR or STATEFUL_LOAD
-    capacity: int  # packets a queue holds, those in service included
-    per_batch: int  # of the dispatcher, on each poll of its ring
-    per_packet: int  # of the dispatcher, on each packet
-    hand_over: int  # of a worker, on each packet it takes from a queue
-    contention: int  # of the dispatcher, per packet and idle worker; on a shared queue of a worker, per other
 
 
 def spec_of(scenario: Scenario) -> Spec:
