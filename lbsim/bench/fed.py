@@ -122,6 +122,12 @@ class SimpyServer:
     def sync(self, now: int) -> None:
         """Nothing: every packet is on the clock."""
 
+    def moved(self, now: int) -> None:
+        """Nothing: buckets keep no state."""
+
+    def in_transit(self) -> None:
+        """Return None: buckets keep no state."""
+
     def counters(self, now: int) -> Counters:
         """Return the cumulative counters at now."""
 

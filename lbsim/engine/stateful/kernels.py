@@ -138,9 +138,8 @@ def poll(s: State, books: Books, m: Machine, sharing: Sharing, c: int, now: int)
 
 @step
 def undisturbed(s: State, sharing: Sharing) -> bool:
-    """Return whether other cores can do nothing to a batch: no contention, no locks, no bucket on its way."""
-    common = s.common[0]
-    return bool(sharing.contention == 0 and sharing.lock == 0 and common.pending == 0 and common.waiting == 0)
+    """Return whether others can do nothing to a batch: no contention, no locks, no bucket to hand over."""
+    return bool(sharing.contention == 0 and sharing.lock == 0 and s.common[0].pending == 0)
 
 
 @step

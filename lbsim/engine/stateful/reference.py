@@ -209,9 +209,9 @@ class StatefulReference:
         return held.fate
 
     def undisturbed(self) -> bool:
-        """Return whether others can do nothing to a batch: no contention, no locks, no bucket on its way."""
-        moving = any(core.pending for core in self.cores) or any(self.parking)
-        return not (self.sharing.contention or self.sharing.lock or moving)
+        """Return whether others can do nothing to a batch: no contention, no locks, no bucket to hand over."""
+        pending = any(core.pending for core in self.cores)
+        return not (self.sharing.contention or self.sharing.lock or pending)
 
     def at_home(self, bucket: int, core: Core) -> bool:
         """Return whether a bucket is this core's and is to stay so."""
