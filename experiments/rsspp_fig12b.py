@@ -7,7 +7,7 @@ from itertools import pairwise
 from experiments import rsspp_testbed as rsspp
 from experiments.rsspp_fig12 import at_8_cores, panel
 from lbsim.study import Claim, Tables
-from lbsim.workload.campus_tuples import ZIPF
+from lbsim.workload.campus_tuples import PREFIX_ZIPF
 
 NAME = "rsspp-fig12b"
 ORDER = (
@@ -29,7 +29,9 @@ def in_order(tables: Tables) -> float:
 def imbalances(tables: Tables) -> str:
     """Return what stands behind the order, and the assumption it rests on."""
     every = (f"{series} {at_8_cores(tables, NAME, series):.3g} %" for group in ORDER for series in group)
-    return f"{', '.join(every)}; hosts of traffic classes by Zipf's law over prefixes, exponent {ZIPF:g}"
+    return (
+        f"{', '.join(every)}; hosts of traffic classes by Zipf's law over prefixes, exponent {PREFIX_ZIPF:g}"
+    )
 
 
 STUDY = panel(

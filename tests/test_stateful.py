@@ -352,8 +352,8 @@ def test_watch_hands_over_after_the_packets_that_were_there_and_mark_after_a_new
     assert watch["departure"] == [100, 150, 180, 160, 220]
     assert mark["departure"] == [100, 150, 180, 190, 220]
     # As published a watching source needs a packet more than those that were there.
-    published = run(Sharing(WATCH, as_published=True), [*packets, (165, 0, 4, 5)], TO_CORE_1, burst=1)
-    assert published["departure"] == [100, 150, 180, 195, 220, 195]
+    published = run(Sharing(WATCH, as_published=True), [*packets, (185, 0, 4, 5)], TO_CORE_1, burst=1)
+    assert published["departure"] == [100, 150, 180, 200, 220, 200]
 
 
 def test_mark_hands_over_when_nothing_is_left_unless_as_published() -> None:

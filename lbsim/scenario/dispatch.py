@@ -156,8 +156,8 @@ class Software(Part):
     hand_over: WorkText = Work(0)
     """Work of a worker on each packet that it takes from a queue, beside its own."""
     contention: WorkText = Work(0)
-    """Cost of sharing a cache line, per packet: the dispatcher pays it for every worker that polls in vain,
-    a worker on a shared queue for every other worker."""
+    """Cost of sharing a cache line, per packet: the dispatcher pays it for every worker that polled in vain,
+    on average over its last batch; a worker on a shared queue for every other worker."""
 
 
 class PolicyDispatch(Part):

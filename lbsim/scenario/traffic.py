@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -10,6 +10,8 @@ from lbsim.scenario.errors import refuse, show
 from lbsim.scenario.fields import File, Frame, Loops, Period, PositiveTime, Rate, RateText, Time
 from lbsim.scenario.part import Part
 from lbsim.units import NS
+
+MOST_PORTS: Final = 14_000  # every second of those that an operating system hands out
 
 
 class Flows(Part):
@@ -22,6 +24,15 @@ class Flows(Part):
     """Exponent of a Zipf law over the flows; 0 makes them equal."""
     frame: Frame = 1000
     """Bytes of every frame, or a published table of packet sizes."""
+    tuples: Literal["clients", "ports"] = "clients"
+    """Who talks to the one server. clients: random ones. ports: one client, from source ports that follow
+    each other by two, as an operating system hands them out."""
+
+    @model_validator(mode="after")
+    def _enough_ports(self) -> Self:
+        if self.tuples == "ports" and self.flows > MOST_PORTS:
+            refuse(f"traffic.flows: {self.flows}, but one client has {MOST_PORTS} ports; write fewer")
+        return self
 
 
 class Campus(Part):

@@ -1,8 +1,8 @@
 """Directional 5-tuples of the campus traffic: who talks to whom, by assumption, as nothing is published.
 
 RSS spreads any tuples alike. Rules over prefixes (the traffic classes of Metron) do not. What is known: the
-merged recording shows 830 pairs of /8 prefixes (the rules of the RSS++ experiments). So each recording has one
-campus prefix and talks to 104 server prefixes, their popularity falling by Zipf's law: 4 x 104 x 2 directions.
+merged recording shows 830 pairs of /8 prefixes (the rules of the RSS++ experiments). So each recording has
+one campus prefix and talks to 104 server prefixes, of Zipf popularity: 4 x 104 x 2 directions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from lbsim.workload.packets import Bytes, FlowTable
 Uint32s = NDArray[np.uint32]
 Int64s = NDArray[np.int64]
 
-ZIPF: Final = 1.0  # exponent of the popularity of prefixes and, inside them, of hosts; assumed
+PREFIX_ZIPF: Final = 2.0
+"""Exponent of the popularity of server prefixes: of 1, 1.5, 1.75, 2 and 2.5 the one whose traffic classes
+come nearest to the published imbalance on 6 and 12 cores (RSS++ Fig. 12b: 172 and 604 %; here 152, 457)."""
+HOST_ZIPF: Final = 1.0  # of hosts inside a prefix; assumed
 CAMPUS_HOSTS: Final = 1 << 16  # of the one campus prefix of a window
 SERVER_PREFIXES, SERVER_HOSTS = 104, 1 << 14  # of a window, and hosts in each
 TCP, UDP = 6, 17
@@ -48,7 +51,7 @@ def campus_tuples(n: int, windows: int, rng: np.random.Generator) -> FlowTable:
     homes, away = octets[:windows], octets[windows:]
     prefixes = np.stack([rng.permutation(away)[:SERVER_PREFIXES] for _ in range(windows)])
     campus = _hosts(homes[window], CAMPUS_HOSTS, rng)
-    server = _hosts(prefixes[window, _zipf(SERVER_PREFIXES, n, rng)], SERVER_HOSTS, rng)
+    server = _hosts(prefixes[window, _zipf(SERVER_PREFIXES, PREFIX_ZIPF, n, rng)], SERVER_HOSTS, rng)
     service = rng.choice(len(SERVICES), n, p=[share for _, _, share in SERVICES])
     proto = np.array([p for p, _, _ in SERVICES], np.uint8)[service]
     port = np.array([p for _, p, _ in SERVICES], np.uint16)[service]
@@ -65,13 +68,13 @@ def campus_tuples(n: int, windows: int, rng: np.random.Generator) -> FlowTable:
 
 
 def _hosts(prefix: Int64s, hosts: int, rng: np.random.Generator) -> Uint32s:
-    """Return an address per flow: a host in its prefix, by Zipf's law; hosts are scattered over the prefix."""
-    host = _zipf(hosts, len(prefix), rng)
+    """Return an address per flow: a host in its prefix, by Zipf's law; hosts are scattered over it."""
+    host = _zipf(hosts, HOST_ZIPF, len(prefix), rng)
     return ((prefix << 24) | ((host * _SCATTER + prefix) & 0xFFFFFF)).astype(np.uint32)
 
 
-def _zipf(ranks: int, n: int, rng: np.random.Generator) -> Int64s:
-    share = np.cumsum(np.arange(1, ranks + 1) ** -ZIPF)
+def _zipf(ranks: int, exponent: float, n: int, rng: np.random.Generator) -> Int64s:
+    share = np.cumsum(np.arange(1, ranks + 1) ** -exponent)
     return np.searchsorted(share / share[-1], rng.random(n)).astype(np.int64)
 
 

@@ -18,12 +18,13 @@ CHUNK = 1 << 15
 
 
 def flow_traffic(spec: Flows, seed: int, replication: int = 0) -> Traffic:
-    """Return endless traffic over `spec.flows` random TCP 5-tuples.
+    """Return endless traffic over `spec.flows` TCP 5-tuples.
 
     Packet k belongs to flow r with probability proportional to (r + 1)^-popularity. Frames are constant or
     drawn from a published table of packet sizes.
     """
-    table = _random_tuples(spec.flows, stream(seed, "flows", replication))
+    tuples = _random_tuples if spec.tuples == "clients" else _ports_of_one_client
+    table = tuples(spec.flows, stream(seed, "flows", replication))
     cdf = np.cumsum(np.arange(1, spec.flows + 1, dtype=float) ** -spec.popularity)
     cdf /= cdf[-1]
     sizes = _frame_law(spec.frame) if isinstance(spec.frame, str) else None
@@ -60,6 +61,21 @@ def _random_tuples(n: int, rng: np.random.Generator) -> FlowTable:
     src[:, 1:4] = rng.integers(0, 256, (n, 3), dtype=np.uint8)
     dst[:, :4] = (192, 0, 2, 1)
     sport = rng.integers(1024, 65536, n).astype(np.uint16)
+    return FlowTable(
+        src, dst, np.full(n, 4, np.uint8), np.full(n, 6, np.uint8), sport, np.full(n, 80, np.uint16)
+    )
+
+
+def _ports_of_one_client(n: int, rng: np.random.Generator) -> FlowTable:
+    """One client talks to port 80 of one server, from every second port after a random one.
+
+    Linux gives a client's connections ports of one parity, in order. A linear hash, as Toeplitz is, may map
+    such a run of ports to few values: to how many is a matter of its key.
+    """
+    src, dst = np.zeros((n, 16), np.uint8), np.zeros((n, 16), np.uint8)
+    src[:, :4], dst[:, :4] = (10, 0, 0, 1), (192, 0, 2, 1)
+    first, last = 32768, 61000  # the range of ports that Linux hands out
+    sport = (int(rng.integers(first, last - 2 * n)) + 2 * np.arange(n)).astype(np.uint16)
     return FlowTable(
         src, dst, np.full(n, 4, np.uint8), np.full(n, 6, np.uint8), sport, np.full(n, 80, np.uint16)
     )

@@ -138,7 +138,7 @@ def poll(s: State, books: Books, m: Machine, sharing: Sharing, c: int, now: int)
 
 @step
 def undisturbed(s: State, sharing: Sharing) -> bool:
-    """Return whether others can do nothing to a batch: no contention, no locks, no bucket to hand over."""
+    """Return whether others can do nothing to a batch: no contention, no locks, nothing to hand over."""
     return bool(sharing.contention == 0 and sharing.lock == 0 and s.common[0].pending == 0)
 
 

@@ -209,7 +209,7 @@ class StatefulReference:
         return held.fate
 
     def undisturbed(self) -> bool:
-        """Return whether others can do nothing to a batch: no contention, no locks, no bucket to hand over."""
+        """Return whether others can do nothing to a batch: no contention, no locks, nothing to hand over."""
         pending = any(core.pending for core in self.cores)
         return not (self.sharing.contention or self.sharing.lock or pending)
 
