@@ -23,9 +23,9 @@ KNEE_US = 1000  # the latency at which the knee is read
 
 
 def points(full: bool) -> list[Point]:
-    """Return every offered load with all hash keys; at quick scale there are fewer keys and deals."""
+    """Return every offered load with all hash keys, deep overload with few; fewer at quick scale."""
     scale = "full" if full else "quick"
-    many, few = (rsspp.KEYS, rsspp.KEYS) if full else (rsspp.KEYS[:8], rsspp.KEYS[:2])
+    many, few = (rsspp.KEYS, rsspp.KEYS[:4]) if full else (rsspp.KEYS[:8], rsspp.KEYS[:2])
     deals = rsspp.DEALS[: 4 if full else 2]
     return [
         Point(

@@ -89,8 +89,8 @@ QUEUES: Final[dict[str, Literal["shared", "round_robin", "stateful_rr", "statefu
 }
 """Software dispatchers; one more core than a figure counts does the dispatching."""
 SERIES = (RSS, RSSPP, SPRAYER, *QUEUES, CLASSES)
-KEYS = tuple(range(16))
-"""Hash keys "random:0" to "random:15": one key is one draw of the luck of RSS."""
+KEYS = tuple(range(32))
+"""Hash keys "random:0" to "random:31": one key is one draw of the luck of RSS."""
 DEALS = tuple(range(8))
 """Orders in which the rules of traffic classes are dealt to the cores: the luck of theirs."""
 UNEVEN = (35, 75)

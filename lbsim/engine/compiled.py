@@ -51,6 +51,9 @@ class Bank(Protocol):
     def drain(self, books: Books) -> None:
         """After the last arrival: run to the last departure."""
 
+    def counted(self) -> dict[str, int]:
+        """Return what else it counted in the whole run, by name."""
+
 
 class CompiledPlane:
     """Packets in chunks through a bank of cores; see `lbsim.engine.plane.Plane` for the interface."""
@@ -152,7 +155,7 @@ class CompiledPlane:
         return Tally(
             sums[kernels.OFFERED], sums[kernels.OFFERED_BYTES], drops, sums[kernels.DROPPED_BYTES],
             latency, self._books.rows, sums[kernels.REORDERED], self.counters(np.iinfo(np.int64).max),
-            self._last, log,
+            self._last, log, self._bank.counted(),
         )  # fmt: skip
 
     def _grow(self, chunk: Packets) -> None:

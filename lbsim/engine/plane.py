@@ -89,7 +89,7 @@ class Tally(NamedTuple):
     counters: Counters  # whole run, after draining
     end: int  # ps of the last departure
     log: PacketLog | None
-    counted: dict[str, int] = {}  # noqa: RUF012  # whole run, by name: what else this data plane counts
+    counted: dict[str, int]  # whole run, by name: what else this data plane counts
 
 
 class Plane(Protocol):

@@ -83,6 +83,9 @@ class Bank(Protocol):
     def drain(self) -> None:
         """After the last event: let go what still waits for something, and run to the last departure."""
 
+    def counted(self) -> dict[str, int]:
+        """Return what else it counted in the whole run, by name."""
+
 
 class Core:
     """A core and its ring: poll up to a burst, work, let the batch depart, poll again."""
@@ -199,6 +202,10 @@ class Rings:
     def drain(self) -> None:
         """Do nothing: cores work until their rings are empty."""
 
+    def counted(self) -> dict[str, int]:
+        """Return nothing: there is nothing else to count."""
+        return {}
+
 
 class ReferencePlane:
     """Packets, each a process, through a bank of cores; see `lbsim.engine.plane.Plane` for the interface."""
@@ -293,5 +300,5 @@ class ReferencePlane:
         return Tally(
             self.offered, self.offered_bytes, self.drops, self.dropped_bytes,
             Histogram.of(self.latencies), self.rows, self.bank.reordered,
-            self.counters(self.env.now), self.last, log,
+            self.counters(self.env.now), self.last, log, self.bank.counted(),
         )  # fmt: skip

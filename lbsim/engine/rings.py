@@ -61,6 +61,10 @@ class FifoRings:
     def drain(self, books: Books) -> None:
         """Do nothing: every departure is known already."""
 
+    def counted(self) -> dict[str, int]:
+        """Return nothing: there is nothing else to count."""
+        return {}
+
 
 class PolledRings:
     """Cores that poll a burst at a time; a policy, if there is one, looks at the queues as they are."""
@@ -120,6 +124,10 @@ class PolledRings:
     def drain(self, books: Books) -> None:
         """Run to the last departure."""
         self.catch_up(books, FOR_EVER)
+
+    def counted(self) -> dict[str, int]:
+        """Return nothing: there is nothing else to count."""
+        return {}
 
 
 @cache

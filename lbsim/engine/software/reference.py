@@ -221,5 +221,9 @@ class ReferenceSoftware:
     def in_transit(self) -> None:
         """Return None: there are no buckets."""
 
+    def counted(self) -> dict[str, int]:
+        """Return nothing: there is nothing else to count."""
+        return {}
+
     def drain(self) -> None:
         """Do nothing: every core works until nothing waits for it."""

@@ -24,15 +24,12 @@ class StatefulBank:
         self._sharing = sharing
         self._state = idle(cores, table, flows, sharing, reordering)
 
-    @property
-    def handed_over(self) -> int:
-        """Buckets that have changed hands."""
-        return int(self._state.common["handed"][0])
-
-    @property
-    def parked_total(self) -> int:
-        """Packets that had to wait for their bucket."""
-        return int(self._state.common["parked"][0])
+    def counted(self) -> dict[str, int]:
+        """Return the buckets that have changed hands and the packets that had to wait for theirs."""
+        if self._sharing.protocol == NONE:
+            return {}
+        common = self._state.common
+        return {"hand-overs": int(common["handed"][0]), "parked": int(common["parked"][0])}
 
     def run(self, books: Books, p: Packets, base: int) -> None:
         """Take packets base, base + 1 ... in order of arrival."""

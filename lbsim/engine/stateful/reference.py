@@ -268,6 +268,12 @@ class StatefulReference:
         flags: Flags = (self.owner != self.table) | np.array([bool(parked) for parked in self.parking])
         return flags
 
+    def counted(self) -> dict[str, int]:
+        """Return the buckets that have changed hands and the packets that had to wait for theirs."""
+        if self.sharing.protocol == NONE:
+            return {}
+        return {"hand-overs": self.handed_over, "parked": self.parked_total}
+
     def drain(self) -> None:
         """After the last event: hand over every moved bucket, flush all that is parked, run to the end."""
         if self.sharing.protocol == NONE:
