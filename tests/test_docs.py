@@ -34,7 +34,9 @@ def test_the_python_of_the_readme_runs(
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed[:4]] == ["rss", "rss++", "sprayer", "compiled:"]
+    assert [line.split()[0] for line in printed[:7]] == [
+        *("rss", "rss++", "rssrr", "sprayer", "classes", "software", "compiled:")
+    ]
     assert sum("two_choices" in line for line in printed[5:]) == 2
 
 

@@ -78,7 +78,7 @@ def test_the_order_of_imbalance_is_strict():
     assert line["verdict"] == "pass"
     assert line["note"] == (
         "SW RR 0.01 %, Sprayer 1.6 %, RSS++ 14 %, SW stateful RR 72 %, RSS 51 %, Traffic class 465 %; "
-        "hosts of traffic classes by Zipf's law over prefixes, exponent 1"
+        "hosts of traffic classes by Zipf's law over prefixes, exponent 2"
     )
     swapped = [0.01, 1.6, 14.0, 51.0, 72.0, 465.0]
     assert judged(swapped)["simulated"] == 1  # the two of a group stand in no order
