@@ -19,7 +19,8 @@ Int64s = NDArray[np.int64]
 
 PREFIX_ZIPF: Final = 2.0
 """Exponent of the popularity of server prefixes: of 1, 1.5, 1.75, 2 and 2.5 the one whose traffic classes
-come nearest to the published imbalance on 6 and 12 cores (RSS++ Fig. 12b: 172 and 604 %; here 152, 457)."""
+come nearest to the published imbalance on 6 and 12 cores (RSS++ Fig. 12b: 172 and 604 %; here 152 and 457 %
+in the seconds 5 to 14, over which they were compared, and 116 and 192 % over the whole recording)."""
 HOST_ZIPF: Final = 1.0  # of hosts inside a prefix; assumed
 CAMPUS_HOSTS: Final = 1 << 16  # of the one campus prefix of a window
 SERVER_PREFIXES, SERVER_HOSTS = 104, 1 << 14  # of a window, and hosts in each
