@@ -33,7 +33,7 @@ def measure(result: Result) -> list[dict[str, Any]]:
 def trips(counts: Int64s) -> dict[str, float]:
     """Return mean, standard deviation and quantiles in us of the round trips under way at any instant."""
     mean, deviation, law = time_weighted(counts)
-    quantiles = {f"p{100 * q:g}_us": float(law.index[np.searchsorted(law, q)]) for q in QUANTILES}
+    quantiles = {f"p{100 * q:g}_us": float(law.index[int(np.searchsorted(law, q))]) for q in QUANTILES}
     return {"mean_us": mean, "sd_us": deviation, **quantiles}
 
 

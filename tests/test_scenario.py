@@ -57,6 +57,7 @@ from lbsim.scenario import (
 )
 from lbsim.scenario.dispatch import AnyDispatch
 from lbsim.scenario.models import KINDS
+from lbsim.scenario.traffic import MOST_PORTS
 from lbsim.study import is_sweep
 from lbsim.units import MS, SECOND, US, parse_time
 
@@ -188,15 +189,14 @@ def with_tables(cores: int) -> st.SearchStrategy[Rss | Rsspp | RssRoundRobin | T
         ),
         st.builds(RssRoundRobin, table=tables, key=keys, tick=periods),
         st.builds(
-            TrafficClasses,
+            lambda moves, **rest: TrafficClasses(controller=moves[0], scaling=moves[1], **rest),
+            moves=st.tuples(st.just(True), scalings(cores)) | st.just((False, None)),
             rules=st.integers(64, 65536),
             deal=st.integers(0, 2**31),
-            controller=st.booleans(),
             tick=periods,
             overload=floats(0.5, 1),
             underload=floats(0, 0.5),
             hold=st.none() | periods,
-            scaling=scalings(cores),
         ),
     )
 
@@ -221,6 +221,7 @@ traffics = st.one_of(
     st.builds(
         Flows, flows=st.integers(1, 10**7), popularity=floats(0, 5), frame=st.sampled_from([60, 1500, "imix"])
     ),
+    st.builds(Flows, flows=st.integers(1, MOST_PORTS), tuples=st.just("ports")),
     st.builds(Campus, trace=st.sampled_from(["campus", "campus-4"])),
     st.builds(
         CaptureFile,
@@ -314,7 +315,7 @@ def test_every_scenario_survives_its_toml(scenario):
 CHANGES = {
     "seed": 5,
     "warmup": 7,
-    "server.burst": 3,
+    "server.ring": 3,
     "measure.path_delay": 9,
     "server.cost.per_packet": "2ms",
 }

@@ -175,6 +175,12 @@ CASES = [  # what is said, of what, deserved by which changes, and what mends it
         {"nic.dispatch.kind": "rss++", "nic.dispatch.scaling": {"start": 1, "least": 2}},
         {"nic.dispatch.scaling.start": 2},
     ),
+    (
+        "nic.dispatch.scaling: given, but controller is false; leave scaling out or write true",
+        OPEN,
+        {"nic.dispatch.kind": "classes", "nic.dispatch.controller": False, "nic.dispatch.scaling.start": 2},
+        {"nic.dispatch.controller": True},
+    ),
     # state
     *(
         (

@@ -35,6 +35,7 @@ from lbsim.scenario import (
     TrafficClasses,
     override,
 )
+from lbsim.scenario.traffic import MOST_PORTS
 from lbsim.units import MS, US
 from lbsim.workload.arrivals import warp
 from lbsim.workload.packets import Packets
@@ -169,3 +170,15 @@ def test_series_of_a_capture_that_are_too_long_are_refused(tmp_path: Path) -> No
         open_source(recording(tmp_path, 1_100_000, measure=measure))
     with pytest.raises(ScenarioError, match=r"measure\.interval: 1us is .* samples, at most 1e\+06"):
         open_source(recording(tmp_path, 200_000_000, measure={"interval": "1us"}))
+
+
+def test_one_client_counts_its_ports_up_by_two() -> None:
+    flows = open_source(
+        override(BASE, {"traffic.tuples": "ports", "traffic.flows": MOST_PORTS})
+    ).traffic.flows
+    assert len(np.unique(flows.src, axis=0)) == len(np.unique(flows.dst, axis=0)) == 1
+    assert (np.diff(flows.sport.astype(int)) == 2).all()
+    assert flows.sport.min() >= 32768
+    assert set(flows.dport) == {80}
+    with pytest.raises(ScenarioError, match=r"traffic\.flows: 14001, but one client has 14000 ports"):
+        override(BASE, {"traffic.tuples": "ports", "traffic.flows": MOST_PORTS + 1})

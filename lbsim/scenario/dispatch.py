@@ -113,8 +113,9 @@ class TrafficClasses(Part):
     """Metron as RSS++'s authors re-implemented it: NIC rules on prefixes, moved by a controller."""
 
     kind: Literal["classes"] = "classes"
-    rules: int = Field(default=1024, ge=1, le=65536)
-    """Most rules the NIC holds: classes are pairs of the longest prefixes that stay within it."""
+    rules: int = Field(default=1024, ge=2, le=65536)
+    """Most rules the NIC holds: classes are pairs of the longest prefixes that stay within it, one a version
+    of IP at least."""
     deal: int = Field(default=0, ge=0, le=2**31)
     """Rules are dealt to the cores in turn, in a random order drawn from this number."""
     controller: bool = True
@@ -129,6 +130,12 @@ class TrafficClasses(Part):
     """Time for which a core that took part in a change is left alone; left out, 3s with scaling, else 1s."""
     scaling: Scaling | None = None
     """Takes cores into use and out of use; left out, all serve and rules move between them."""
+
+    @model_validator(mode="after")
+    def _scaled_by_the_controller(self) -> Self:
+        if self.scaling is not None and not self.controller:
+            refuse("nic.dispatch.scaling: given, but controller is false; leave scaling out or write true")
+        return self
 
     @model_validator(mode="after")
     def _under_below_over(self) -> Self:
