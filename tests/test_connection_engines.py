@@ -103,7 +103,8 @@ def case_of(r: Random, policy: str, schemes: tuple[str, ...], does: tuple[str, .
         columns = (np.array(column, np.int64) for column in (lengths, gaps))
         urls = Urls(r.randint(1, 2), *columns, again=r.random() < 0.5)
     # A client that retries at once would hammer a dead server of the list for ever, at one instant.
-    retries = (-1, 1, 3) if any(what == "crash" for _, what, _ in control) else (-1, 0, 1, 3)
+    crashes = any(what == "crash" for _, what, _ in control)
+    retries = (-1, 1, 3) if crashes else (-1, 0, 1, 3)
     clients = Clients(
         r.getrandbits(62), r.choice((0, 0, 5, 20)), r.choice(retries), r.choice((0, 3, 1000)), urls
     )
@@ -129,7 +130,7 @@ def case_of(r: Random, policy: str, schemes: tuple[str, ...], does: tuple[str, .
         rows,
         r.randint(0, len(rows)),
         control,
-        r.choice((r.randint(1, 90), 10**6)),
+        r.choice((r.randint(1, 90), 1000 if crashes else 10**6)),  # and here it still does until the end
     )
 
 
