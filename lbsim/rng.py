@@ -25,6 +25,8 @@ STREAMS: Final = (
     "stalls",
     "key",
     "windows",
+    "reports",
+    "pauses",
 )
 """Stream names; a name's position is its spawn key, so append new names and never reorder."""
 

@@ -49,6 +49,7 @@ from lbsim.scenario import (
     load_scenario,
     models,
     override,
+    requests,
 )
 from lbsim.scenario.clients import LONGEST
 from lbsim.scenario.consistency import COOKIE_VALUES
@@ -308,12 +309,12 @@ def test_the_grain_chooses_what_is_read():
 def test_an_unknown_grain_is_read_as_the_nearest():
     text = changed(GOOD, ('"connection"', '"conection"'), ("configured = 12", "configured = 0"))
     assert problems(text) == (
-        'grain: "conection" is none of packet, connection; did you mean "connection"?',
+        'grain: "conection" is none of packet, connection, request; did you mean "connection"?',
         "servers.configured: 0 is not a whole number from 1 to 1000000; try 1",
     )
     for wrong, shown in (("3", "3"), ("[]", "an array"), ("{}", "a table")):
         first = problems(changed(GOOD, ('"connection"', wrong)))[0]
-        assert first == f"grain: {shown} is none of packet, connection"
+        assert first == f"grain: {shown} is none of packet, connection, request"
 
 
 def test_the_example_is_what_it_says():
@@ -346,10 +347,10 @@ def test_the_schema_refuses_what_the_loader_refuses():
         assert problems(bad)
 
 
-def test_the_schema_describes_both_grains():
+def test_the_schema_describes_every_grain():
     schema = json_schema()
     assert {"server", "servers", "traffic", "clients"} <= set(schema["properties"])
-    assert schema["properties"]["grain"]["enum"] == ["packet", "connection"]
+    assert schema["properties"]["grain"]["enum"] == ["packet", "connection", "request"]
     assert schema["$defs"]["Adapt"]["properties"]["period"]["default"] == "5ms"
     assert schema["$defs"]["Urls"]["required"] == ["kind"]
     json.dumps(schema)
@@ -745,9 +746,9 @@ def test_parts_that_hold_a_scenario_say_where_its_problems_are():
     for base, said in (
         (
             {"grain": "conection"},
-            'base: grain "conection" is none of packet, connection; did you mean "connection"?',
+            'base: grain "conection" is none of packet, connection, request; did you mean "connection"?',
         ),
-        ({}, "base: grain is missing; write grain = one of packet, connection"),
+        ({}, "base: grain is missing; write grain = one of packet, connection, request"),
     ):
         with pytest.raises(ScenarioError) as refusal:
             Held(base=base)
@@ -1001,7 +1002,9 @@ def test_the_rate_of_url_clients_is_the_published_hump():
 
 
 def test_every_kind_has_one_part():
-    assert len(KINDS) == len(models.KINDS) + len(connections.KINDS)  # none is taken twice
+    assert len(KINDS) == len(models.KINDS) + len(connections.KINDS) + len(
+        requests.KINDS
+    )  # none is taken twice
     for kind, part in KINDS.items():
         assert part.model_fields["kind"].default == kind
     parts = (

@@ -33,6 +33,22 @@ from lbsim.scenario.fields import Rate, Work
 from lbsim.scenario.machine import PerBucket, Server, Shared, Stalls
 from lbsim.scenario.measure import Measure
 from lbsim.scenario.models import Scenario
+from lbsim.scenario.request_balancer import BalancerCost, RequestBalancer, Signal
+from lbsim.scenario.request_clients import AnyRequestClients, Independent, Paced, Retry, Traced, Users
+from lbsim.scenario.request_servers import (
+    AnyDiscipline,
+    AnyService,
+    Cpu,
+    Fcfs,
+    Jbsq,
+    Pauses,
+    Priority,
+    RequestServers,
+    Sharing,
+    Spin,
+    Stealing,
+)
+from lbsim.scenario.requests import RequestMeasure, RequestScenario
 from lbsim.scenario.toml import AnyScenario, canonical, dump_toml, json_schema, load_scenario, override
 from lbsim.scenario.traffic import (
     Arrivals,
@@ -111,6 +127,28 @@ __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "Updates",
     "Flaps",
     "ConnectionMeasure",
+    "RequestScenario",
+    "AnyRequestClients",
+    "Independent",
+    "Traced",
+    "Users",
+    "Paced",
+    "Retry",
+    "RequestBalancer",
+    "Signal",
+    "BalancerCost",
+    "RequestServers",
+    "AnyDiscipline",
+    "Fcfs",
+    "Sharing",
+    "Stealing",
+    "Jbsq",
+    "Priority",
+    "AnyService",
+    "Cpu",
+    "Spin",
+    "Pauses",
+    "RequestMeasure",
     "AnyScenario",
     "ScenarioError",
     "load_scenario",

@@ -14,20 +14,25 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from lbsim.scenario import connections, models
+from lbsim.scenario import connections, models, requests
 from lbsim.scenario.connections import ConnectionScenario
 from lbsim.scenario.errors import ScenarioError, nearest, none_of, problems_of, show
 from lbsim.scenario.models import Scenario
+from lbsim.scenario.requests import RequestScenario
 
-AnyScenario = Scenario | ConnectionScenario
-"""A scenario of either grain."""
+AnyScenario = Scenario | ConnectionScenario | RequestScenario
+"""A scenario of any grain."""
 
 S = TypeVar("S", bound=AnyScenario)
 M = TypeVar("M", bound=BaseModel)
 
-GRAINS: Final[dict[str, type[AnyScenario]]] = {"packet": Scenario, "connection": ConnectionScenario}
+GRAINS: Final[dict[str, type[AnyScenario]]] = {
+    "packet": Scenario,
+    "connection": ConnectionScenario,
+    "request": RequestScenario,
+}
 
-KINDS: Final = models.KINDS | connections.KINDS
+KINDS: Final = models.KINDS | connections.KINDS | requests.KINDS
 
 LARGEST_FILE = 1_000_000
 """Bytes of a scenario file; real ones have about a thousand."""
@@ -35,7 +40,7 @@ LARGEST_FILE = 1_000_000
 LONGEST_INTEGER = 2048
 """Bits of a number that messages can still talk about; Python refuses to print far longer ones."""
 
-RIVALS: Final = {"arrivals": ("speed", "rate", "load"), "clients": ("concurrent", "per_second")}
+RIVALS: Final = {"arrivals": ("speed", "rate", "load"), "clients": ("concurrent", "per_second", "load")}
 """Fields of a table of which only one is written."""
 
 
@@ -112,18 +117,22 @@ def json_schema() -> dict[str, Any]:
     for part in schema["$defs"].values():
         if "kind" in part["properties"]:  # it has a default in Python, but a file must write it
             part["required"] = ["kind", *part.get("required", [])]
-    packet, connection = (references[model, "serialization"] for model in grains)
+    packet, connection, request = (references[model, "serialization"] for model in grains)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Scenario",
         "type": "object",
         "properties": {name: {} for model in grains for name in model.model_fields}  # for completion
         | {"grain": {"enum": [*GRAINS], "default": "packet"}},
-        "if": {"properties": {"grain": {"const": "connection"}}, "required": ["grain"]},
-        "then": connection,
-        "else": packet,
+        **_where("connection", connection, _where("request", request, packet)),
         **schema,
     }
+
+
+def _where(grain: str, scenario: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of scenarios of a grain, and of others."""
+    is_it = {"properties": {"grain": {"const": grain}}, "required": ["grain"]}
+    return {"if": is_it, "then": scenario, "else": other}
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
