@@ -17,7 +17,7 @@ from pools import MASK, ids, mix
 from lbsim import balancer
 from lbsim.balancer import Policy, Unit, View, first, policies, policy
 from lbsim.balancer.choices import BUCKETS, LARGE, SMALL, VNODES
-from lbsim.balancer.policies import fewest, slots_of, soonest, table_over
+from lbsim.balancer.policies import fewest, memory_of, slots_of, soonest, table_over
 from lbsim.balancer.tournament import new_order, no_order
 from lbsim.balancer.weighted import LONGEST, awrr_weights, weighted_list
 from lbsim.engine.compiled import CompiledPlane
@@ -113,6 +113,9 @@ ORACLES = {
     "weighted_round_robin": walked,
     "adaptive_weighted_round_robin": walked,
     "bounded_loads": bounded,
+    "one_plus_beta": lambda m, v, u: shortest(
+        v, [coin(v, u, k) % v.n for k in range(2 if coin(v, u, 2) >> 10 < 2**52 else 1)]
+    ),
 }
 BY_HASH = {
     "hashed": lambda m, v, u: u.hash % v.n,
@@ -161,6 +164,11 @@ def pools(draw):
     return ids(active), weights, queue
 
 
+def unseen(n):
+    """Latency, inside and age where no policy is to look at them."""
+    return (np.full(n, -1),) * 3
+
+
 HASHES = st.integers(0, 2**32 - 1)
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -175,7 +183,7 @@ SEEDS = st.integers(0, 2**63 - 1)
 @settings(max_examples=25)
 def test_a_policy_follows_its_rule_while_the_pool_changes(name, compiled, phases, hashes, choices, seed):
     own, memory, index = policies()[name], {}, 0
-    plain_state, state = np.zeros(own.state, np.int64), np.zeros(own.state, np.int64)
+    plain_state, state = memory_of(own, CONFIGURED), memory_of(own, CONFIGURED)
     for active, weights, start in phases:
         n, table = len(active), positions(own, active, weights, seed)
         queue, weight = np.array(start, np.int64), weights[active]
@@ -183,7 +191,9 @@ def test_a_policy_follows_its_rule_while_the_pool_changes(name, compiled, phases
 
         def seen(memory, queue=queue, weight=weight, table=table, active=active, n=n):
             total = int(queue.sum())
-            return View(n, 7, queue, memory, seed, total, weight, table, no_order(), active, choices)
+            return View(
+                n, 7, queue, memory, seed, total, weight, table, no_order(), active, choices, *unseen(n)
+            )  # fmt: skip
 
         for word in hashes:
             unit = Unit(index, index, word, 0)
@@ -204,7 +214,7 @@ def test_every_policy_has_its_rule_and_says_whether_it_goes_by_hash():
     own = {
         name: p for name, p in policies().items() if files[name].parent == HOME
     }  # not those of other tests
-    assert set(own) == set(ALL)
+    assert set(own) == set(ALL) | {"peak_ewma", "c3", "prequal"}  # whose rules need answers, or time
     assert {name for name, p in own.items() if p.by_hash} == set(BY_HASH)
     assert all(p.about.endswith((".", ")")) and len(p.about) <= 110 for p in own.values())
 
@@ -216,31 +226,36 @@ def test_a_policy_by_hash_looks_at_nothing_else(name, compiled, pool, word, a, b
     own, (active, weights, start) = policies()[name], pool
     table, n = positions(own, active, weights, 1), len(active)
     assert own.state == 0
+    starting, busy = np.array(start, np.int64), np.full(n, queue)
     one = View(
-        n, 0, np.array(start, np.int64), NONE, a, sum(start), weights[active], table, no_order(), active, 2
-    )
-    busy = np.full(n, queue)
-    other = View(n, b, busy, NONE, b, n * queue, weights[active], table, new_order(n), active, 3)
+        n, 0, starting, NONE, a, sum(start), weights[active], table, no_order(), active, 2, *unseen(n)
+    )  # fmt: skip
+    other = View(
+        n, b, busy, NONE, b, n * queue, weights[active], table, new_order(n), active, 3, busy, busy, busy
+    )  # fmt: skip
     choose = compiled(name)
     assert choose(one, Unit(0, 0, word, 64)) == choose(other, Unit(b, 5, word, 1500))
 
 
 @given(n=st.integers(1, 9), calls=st.integers(1, 40))
 def test_round_robin_is_the_index_modulo_n_as_long_as_nothing_changes(n, calls):
-    view = View(n, 0, np.zeros(n, int), np.zeros(1, int), 0, 0, np.ones(n), NONE, no_order(), np.arange(n), 2)
+    queue, order, servers = np.zeros(n, int), no_order(), np.arange(n)
+    view = View(n, 0, queue, np.zeros(1, int), 0, 0, np.ones(n), NONE, order, servers, 2, *unseen(n))
     choose = policies()["round_robin"].choose
     assert [choose(view, Unit(k, 0, 0, 0)) for k in range(calls)] == [k % n for k in range(calls)]
 
 
 def test_the_bound_gives_way_where_no_server_of_the_table_has_room(compiled):
     only_0 = np.zeros(5, np.int64)
-    view = View(2, 0, np.array([9, 0]), NONE, 0, 9, np.ones(2), only_0, no_order(), np.arange(2), 2)
+    queue, order, servers = np.array([9, 0]), no_order(), np.arange(2)
+    view = View(2, 0, queue, NONE, 0, 9, np.ones(2), only_0, order, servers, 2, *unseen(2))
     assert compiled("bounded_loads")(view, Unit(0, 0, 3, 0)) == 0
 
 
 @pytest.mark.parametrize("rank", [fewest, soonest])
 def test_the_first_comes_from_the_tournament_where_one_is_kept(rank):
-    view = View(3, 0, np.array([2, 1, 1]), NONE, 0, 4, np.ones(3), NONE, no_order(), np.arange(3), 2)
+    queue, order, servers = np.array([2, 1, 1]), no_order(), np.arange(3)
+    view = View(3, 0, queue, NONE, 0, 4, np.ones(3), NONE, order, servers, 2, *unseen(3))
     for ask in (first, first.py_func):
         assert ask(view, rank) == 1
         kept = new_order(3)

@@ -28,7 +28,7 @@ from lbsim.balancer.consistency import (
     new_keeper,
     went_down,
 )
-from lbsim.balancer.policies import Builder, Policy, Unit, View, slots_of
+from lbsim.balancer.policies import Builder, Policy, Unit, View, memory_of, slots_of
 from lbsim.balancer.pool import Pool
 from lbsim.balancer.tables import silkroad
 from lbsim.balancer.tournament import no_order
@@ -76,7 +76,7 @@ class Balancer:
         self.policy, self.choices, self.seed, self.adapt = policy, choices, seed, adapt
         self.pool = Pool(configured, active, weights)
         self.keeper = new_keeper(consistency, self.pool)
-        self.state = np.zeros(policy.state, np.int64)
+        self.state = memory_of(policy, configured)
         self.slots = slots_of(policy, configured) if slots is None else slots
         self.rows: Rows = None  # the policy's buckets
         if policy.buckets is not None:
@@ -211,19 +211,11 @@ class Balancer:
         """Return whether the policy takes its table's entry at hash modulo size, by a sample of hashes."""
         active, _, weight, table, _ = self.front
         n = len(active)
+        none = np.zeros(n, np.int64)
         view = View(
-            n,
-            0,
-            np.zeros(n, np.int64),
-            self.state,
-            self.seed,
-            0,
-            weight,
-            table,
-            no_order(),
-            active,
-            self.choices,
-        )
+            n, 0, none, self.state, self.seed, 0, weight, table, no_order(), active, self.choices,
+            none, none, none,
+        )  # fmt: skip
         hashes = [rng.coin(0, k, 0) & 0xFFFFFFFF for k in range(64)]
         return all(self.policy.choose(view, Unit(0, 0, h, 0)) == table[h % len(table)] for h in hashes)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,17 @@ Float64s = NDArray[np.float64]
 Builder = Callable[[Int64s, Float64s, int, int], Int64s]
 Rank = Callable[[int, float], float]
 Buckets = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
+Done = Callable[["View", "Answer"], None]
+
+READS: Final = {
+    "nothing": "of no target",
+    "hash": "the flow's, not of targets",
+    "weights": "as old as they were last set",
+    "queue": "live, or as old as the last report",
+    "answers": "as old as the target's last one",
+    "probes": "a round trip old, or more",
+}
+"""Signals that choices rest on, and how old each is."""
 
 
 class View(NamedTuple):
@@ -41,6 +52,9 @@ class View(NamedTuple):
     order: Order  # a tournament by the declared rank, see `tournament`; empty where none is kept
     active: Int64s  # [n] number of the server at each position; 0 .. n-1 for cores
     choices: int  # d of JSQ(d)
+    latency: Int64s  # [n] each target's own smoothed response time, ps, for probes; zeros where it keeps none
+    inside: Int64s  # [n] live number of units in each target, for probes; `queue` where that is live too
+    age: Int64s  # [n] ps since what `queue` says was measured; zeros: it is live
 
 
 class Unit(NamedTuple):
@@ -52,26 +66,42 @@ class Unit(NamedTuple):
     size: int  # bytes
 
 
+class Answer(NamedTuple):
+    """What an answer tells as it passes the balancer on its way to the client."""
+
+    target: int  # number of the server
+    latency: int  # ps from the choice of the target to its answer
+    service: int  # ps of work that it was
+    queue: int  # units left at the target
+    index: int  # type: ignore[assignment]  # of the unit answered
+    found: int = 0  # units at the target when this one came
+
+
 @dataclass(frozen=True)
 class Policy:
     """A registered policy: its name, its function, and what it declares (see `policy`)."""
 
     name: str
     choose: Callable[[View, Unit], int]
-    state: int
+    state: int | Callable[[int], int]
     about: str
     by_hash: bool = False
     table: Builder | None = None
     slots: int | Callable[[int], int] | None = None
     rank: Rank | None = None
     buckets: Buckets | None = None
+    done: Done | None = None
+    samples: int = 0
+    reads: str = "queue"
 
 
 def view_of_cores(now: int, queue: Int64s, state: Int64s, seed: int, table: Int64s) -> View:
     """Return what a policy sees that picks a core: cores weigh the same, and none comes or goes."""
-    n = len(queue)
-    cores = np.arange(n, dtype=np.int64)
-    return View(n, now, queue, state, seed, int(queue.sum()), np.ones(n), table, no_order(), cores, 2)
+    n, total = len(queue), int(queue.sum())
+    cores, zeros = np.arange(n, dtype=np.int64), np.zeros(n, np.int64)
+    return View(
+        n, now, queue, state, seed, total, np.ones(n), table, no_order(), cores, 2, zeros, queue, zeros
+    )  # fmt: skip
 
 
 _REGISTRY: dict[str, Policy] = {}
@@ -81,16 +111,20 @@ _CARRIED: ContextVar[Policy | None] = ContextVar("carried", default=None)
 def policy(
     function: Callable[[View, Unit], int] | None = None,
     *,
-    state: int = 0,
+    state: int | Callable[[int], int] = 0,
     by_hash: bool = False,
     table: Builder | None = None,
     slots: int | Callable[[int], int] | None = None,
     rank: Rank | None = None,
     buckets: Buckets | None = None,
+    done: Done | None = None,
+    samples: int = 0,
+    reads: str | None = None,
 ) -> Callable[..., int] | Callable[[Callable[[View, Unit], int]], Callable[[View, Unit], int]]:
     """Register a function as a policy under its own name; a later one of that name replaces it.
 
-    - `state`: how many int64 the engine allocates for it (zeros) and passes as `view.state`.
+    - `state`: how many int64 the engine allocates for it (zeros) and passes as `view.state`; a number, or a
+      function that yields it from the number of configured servers (or of cores).
     - `by_hash`: it looks at nothing but `unit.hash`, `n`, `table`, `active` and `weight`, so a balancer may
       ask it anew for every packet of a connection.
     - `table`: builder(active, weights, size, seed) of `view.table`, called again whenever the pool changes;
@@ -101,8 +135,15 @@ def policy(
     - `buckets`: instead of `table`, one that remembers: make(active, size) returns its rows, whose field
       `current` is the table; join(rows, active, server, now) and leave(...) change them, where `active` is
       the list after the change.
+    - `done`: a function done(view, answer), called when an answer passes the balancer; it may write
+      `view.state`. Packets and connections have no answers.
+    - `samples`: a promise, for engines that bring queues up to date only where someone looks. Of `queue`, it
+      looks at no targets but coin(view, unit, k) % n for k < samples, and never at `total`, `latency` or
+      `inside`; -1: for k < `choices`. 0 promises nothing; who looks at no queue may say 1.
+    - `reads`: for people, the signal its choice rests on, one of `READS`; left out, "hash" or "queue".
 
-    Raises ValueError for both a table and buckets, and for a size of neither.
+    Raises ValueError for both a table and buckets, for a size of neither, for samples below -1, and for a
+    signal that is none.
 
     >>> @policy(state=1)
     ... def alternate(view, unit):
@@ -116,11 +157,23 @@ def policy(
             raise ValueError(f"policy {name} declares table and buckets: buckets make the table; give one")
         if slots is not None and table is None and buckets is None:
             raise ValueError(f"policy {name} declares slots but no table: give a table, or leave slots out")
+        if samples < -1:
+            raise ValueError(f"policy {name} declares samples={samples}: give 0 or more, or -1 for `choices`")
+        signal = reads or ("hash" if by_hash else "queue")
+        if signal not in READS:
+            raise ValueError(f"policy {name} declares reads={signal!r}: give one of {', '.join(READS)}")
         about = (choose.__doc__ or "").strip().partition("\n")[0]
-        _REGISTRY[name] = Policy(name, choose, state, about, by_hash, table, slots, rank, buckets)
+        _REGISTRY[name] = Policy(
+            name, choose, state, about, by_hash, table, slots, rank, buckets, done, samples, signal
+        )  # fmt: skip
         return choose
 
     return register if function is None else register(function)
+
+
+def memory_of(policy: Policy, configured: int) -> Int64s:
+    """Return a policy's memory as it is at the start: zeros, as many int64 as it declares."""
+    return np.zeros(policy.state(configured) if callable(policy.state) else policy.state, np.int64)
 
 
 def slots_of(policy: Policy, configured: int) -> int:
@@ -188,7 +241,7 @@ def first(view: View, rank: Rank) -> int:
     return best
 
 
-@policy(state=1)
+@policy(state=1, samples=1, reads="nothing")
 def round_robin(view: View, unit: Unit) -> int:
     """Each target in turn."""
     target: int = view.state[0] % view.n  # the pool may have shrunk
@@ -196,7 +249,7 @@ def round_robin(view: View, unit: Unit) -> int:
     return target
 
 
-@policy(state=4)
+@policy(state=4, samples=1, reads="nothing")
 def round_robin_per_core(view: View, unit: Unit) -> int:
     """Each target in turn, for each of the balancer's 4 cores, as published for Cheetah.
 
@@ -210,13 +263,13 @@ def round_robin_per_core(view: View, unit: Unit) -> int:
     return target
 
 
-@policy
+@policy(samples=1, reads="nothing")
 def uniform(view: View, unit: Unit) -> int:
     """A target at random, independent of everything."""
     return coin(view, unit, 0) % view.n
 
 
-@policy
+@policy(samples=2)
 def power_of_two(view: View, unit: Unit) -> int:
     """The shorter of two random queues, the first at a tie (Mitzenmacher 2001; with replacement)."""
     a, b = coin(view, unit, 0) % view.n, coin(view, unit, 1) % view.n
@@ -233,7 +286,7 @@ def power_of_two_distinct(view: View, unit: Unit) -> int:
     return a if view.queue[a] <= view.queue[b] else b
 
 
-@policy
+@policy(samples=-1)
 def jsq(view: View, unit: Unit) -> int:
     """JSQ(d): the shortest of d = `choices` random queues, with replacement, the first drawn at a tie.
 

@@ -77,13 +77,13 @@ def awrr_weights(
     return weights
 
 
-@policy(state=1, table=weighted_list)
+@policy(state=1, table=weighted_list, samples=1, reads="weights")
 def weighted_round_robin(view: View, unit: Unit) -> int:
     """WRR: targets in turn from a shuffled list that names each as often as its weight says."""
     return _next(view)
 
 
-@policy(state=1, table=weighted_list)
+@policy(state=1, table=weighted_list, samples=1, reads="weights")
 def adaptive_weighted_round_robin(view: View, unit: Unit) -> int:
     """AWRR: WRR whose weights follow the loads (Barbette et al., NSDI 2020); equal until they are adapted."""
     return _next(view)

@@ -240,6 +240,7 @@ def choose_and_poll(
         now = View(
             n, t, queue, view.state, view.seed, total,
             view.weight, view.table, view.order, view.active, view.choices,
+            view.latency, view.inside, view.age,
         )  # fmt: skip
         c = policy(now, unit)
         if c < 0 or c >= n:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lbsim.balancer import Policy
-from lbsim.balancer.policies import table_over
+from lbsim.balancer.policies import memory_of, table_over
 from lbsim.engine.closed.plane import closed_plane
 from lbsim.engine.compiled import Bank, CompiledPlane
 from lbsim.engine.control import initial_table
@@ -125,5 +123,5 @@ def _choice(s: Scenario, source: Source, policy: Policy, compiled: bool) -> tupl
     """Return a policy ready to choose, and the table it looks at."""
     choose = compile_policy(policy.choose) if compiled else policy.choose
     seed = int(coin(s.seed, s.replication, 0))
-    choice = Choice(choose, np.zeros(policy.state, np.int64), seed, source.hashes)
+    choice = Choice(choose, memory_of(policy, s.server.cores), seed, source.hashes)
     return choice, table_over(policy, s.server.cores, seed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from lbsim.balancer.meaning import meaning
-from lbsim.balancer.policies import Unit, View
 from lbsim.jit import transient
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class PolicyError(Exception):
@@ -20,18 +22,18 @@ class PolicyError(Exception):
         return cls((reasons or ["Numba gives no reason"])[0])
 
 
-_COMPILED: dict[str, Callable[[View, Unit], int]] = {}
+_COMPILED: dict[str, Callable[..., Any]] = {}
 
 
-def compile_policy(choose: Callable[[View, Unit], int]) -> Callable[[View, Unit], int]:
-    """Return a policy's function compiled by Numba; its types are checked when it first runs.
+def compile_policy(function: F) -> F:
+    """Return a policy's `choose` or `done` compiled by Numba; its types are checked when it first runs.
 
     It compiles once for what it does: again after a global that it reads has changed, as Numba freezes those.
     """
     try:
-        told = meaning(choose)
+        told = meaning(function)
     except ValueError:  # it uses something that cannot be compared
-        return transient(choose)
+        return transient(function)
     if told not in _COMPILED:
-        _COMPILED[told] = transient(choose)
-    return _COMPILED[told]
+        _COMPILED[told] = transient(function)
+    return cast(F, _COMPILED[told])

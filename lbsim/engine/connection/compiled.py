@@ -86,9 +86,10 @@ class CompiledPlane:
         count[state.HIGHEST] = queue.max()
         ranked = balancer.policy.rank is not None
         order = new_order(len(queue)) if ranked else no_order()
+        zeros = np.zeros(len(queue), np.int64)
         self._view = View(
             len(queue), 0, queue, balancer.state, balancer.seed, 0, front.weight, front.table, order,
-            front.active, balancer.choices,
+            front.active, balancer.choices, zeros, queue, zeros,
         )  # fmt: skip
         if ranked:
             self._compiled(compiled_here(kernels.replay), self._view, self._rank)

@@ -279,7 +279,7 @@ def run(
                 imbalance(s, view.n)
             now = View(
                 view.n, time, view.queue, view.state, view.seed, counts[TOTAL], view.weight, view.table,
-                view.order, view.active, view.choices,
+                view.order, view.active, view.choices, view.latency, view.inside, view.age,
             )  # fmt: skip
             if position < 0:
                 position = policy(now, Unit(counts[BEGUN], counts[BEGUN], digest, 0))

@@ -206,9 +206,10 @@ class ReferencePlane:
         """Return the server of the policy's choice."""
         b, front = self.balancer, self.balancer.front
         queue = self.load[front.active]
+        zeros = np.zeros(len(queue), np.int64)
         view = View(
             len(queue), self.env.now, queue, b.state, b.seed, int(queue.sum()),
-            front.weight, front.table, no_order(), front.active, b.choices,
+            front.weight, front.table, no_order(), front.active, b.choices, zeros, queue, zeros,
         )  # fmt: skip
         place = int(b.policy.choose(view, Unit(index, index, digest, 0)))
         if not 0 <= place < len(queue):

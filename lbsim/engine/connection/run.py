@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Final, Literal
 
 import numpy as np
 
-from lbsim.balancer import Policy, policies
+from lbsim.balancer import Policy
 from lbsim.balancer.balancer import Balancer, memory_bytes
 from lbsim.balancer.policies import slots_of
 from lbsim.engine.connection.compiled import CompiledPlane
@@ -17,6 +16,7 @@ from lbsim.engine.connection.control import Churn, adapt, sample
 from lbsim.engine.connection.plane import END, Clients, Plane
 from lbsim.engine.connection.reference import ReferencePlane
 from lbsim.engine.connection.source import attempts_of, clients_of
+from lbsim.engine.named import policy_named, such_as
 from lbsim.engine.plane import Clock
 from lbsim.engine.policy import PolicyError
 from lbsim.metrics.adequacy import too_short
@@ -136,32 +136,26 @@ def prepare(scenario: ConnectionScenario) -> Policy:
     Raises ScenarioError with every problem.
     """
     spec, servers = scenario.balancer, scenario.servers
-    known = policies()
-    if spec.policy not in known:
-        near = get_close_matches(spec.policy, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        names = ", ".join(sorted(known))
-        raise ScenarioError([f"balancer.policy: {spec.policy!r} is none of {names}{hint}"])
-    policy, kind = known[spec.policy], spec.consistency.kind
+    policy, kind = policy_named("balancer.policy", spec.policy), spec.consistency.kind
     problems = []
     if kind in ("rehash", "silkroad", "jet") and not policy.by_hash:
-        some = _such_as(lambda p: p.by_hash and (kind != "jet" or p.table is not None))
+        some = such_as(lambda p: p.by_hash and (kind != "jet" or p.table is not None))
         problems.append(
             f"balancer.policy: {policy.name!r} looks at more than the connection's hash, so {kind} cannot "
             f'ask it again; write {some}, or another balancer.consistency, e.g. kind = "cookie"'
         )
     elif kind == "jet" and policy.table is None:
-        some = _such_as(lambda p: p.by_hash and p.table is not None)
+        some = such_as(lambda p: p.by_hash and p.table is not None)
         problems.append(
             f"balancer.policy: {policy.name!r} has no table, and jet compares tables; write {some}"
         )
     if kind == "daisy_chain" and policy.buckets is None:
-        some = _such_as(lambda p: p.buckets is not None)
+        some = such_as(lambda p: p.buckets is not None)
         problems.append(
             f"balancer.policy: {policy.name!r} has no buckets, and daisy_chain needs them; write {some}"
         )
     if spec.adapt is not None and (policy.by_hash or policy.table is None):
-        some = _such_as(lambda p: p.table is not None and not p.by_hash)
+        some = such_as(lambda p: p.table is not None and not p.by_hash)
         problems.append(
             f"balancer.adapt: weights change, but {policy.name!r} has no weighted list; "
             f"write {some}, or leave it out"
@@ -190,8 +184,3 @@ def _hidden_crashes(s: ConnectionScenario) -> bool:
     slow = isinstance(s.balancer.consistency, SilkRoad) and s.balancer.consistency.delay > 0
     parts = s.churn.changes if isinstance(s.churn, Schedule) else (s.churn,)
     return any(part.do == "crash" and (slow or part.detect > 0) for part in parts)
-
-
-def _such_as(fits: Callable[[Policy], bool]) -> str:
-    """Return the names of the policies that would do."""
-    return " or ".join(sorted(repr(name) for name, policy in policies().items() if fits(policy)))
