@@ -26,7 +26,18 @@ from lbsim.scenario import (
     Work,
 )
 from lbsim.units import MS, SECOND, US
-from lbsim.workload.connections import CHUNK, CLIENTS, PORT, SERVICE, Launches, hasher, launches, url_table
+from lbsim.workload.connections import (
+    CHUNK,
+    CLIENTS,
+    PORT,
+    SERVICE,
+    Launches,
+    hasher,
+    launches,
+    poisson,
+    scattered,
+    url_table,
+)
 from lbsim.workload.distributions import Distribution, published
 from lbsim.workload.packets import FlowTable
 
@@ -254,3 +265,19 @@ def test_clients_behave_as_the_scenario_says() -> None:
     assert (by_url.retry, by_url.urls.processes, by_url.urls.again) == (-1, 4, True)
     assert len(by_url.urls.length) == len(by_url.urls.gap) == 100
     assert clients_of(scenario(open_clients(), replication=1)).seed != c.seed
+
+
+def test_a_poisson_process_may_be_slow_over_a_long_time() -> None:
+    [times] = poisson(1e-3, stream(1, "gaps"), 10_000 * SECOND)
+    assert 2 < len(times) < 30
+    assert (np.diff(times) > 0).all()
+    assert 0 < times[0] <= times[-1] < 10_000 * SECOND
+
+
+def test_scattered_addresses_are_the_same_for_a_seed_and_all_over() -> None:
+    one, two = (scattered(seed, np.arange(64)) for seed in (1, 2))
+    assert (scattered(1, np.array([5, 5, 7])) == one[[5, 5, 7]]).all()
+    assert not set(one) & set(two)
+    assert len(set(one >> 24)) > 32
+    hashes = {s: hasher("click", 3, stream(1, "flows"), s)(100_000) for s in (False, True)}
+    assert len(set(hashes[False] >> 24)) < len(set(hashes[True] >> 24))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lbsim.balancer.hashing.flows import click_hash, dpdk_hash
 from lbsim.jit import kernel
 from lbsim.nic.toeplitz import MICROSOFT_KEY, toeplitz
+from lbsim.rng import coin
 from lbsim.units import SECOND, TIMES
 from lbsim.workload.distributions import Distribution
 
@@ -40,7 +41,8 @@ def poisson(rate: float, rng: np.random.Generator, end: int) -> Iterator[Int64s]
     while True:
         gaps = rng.standard_exponential(CHUNK)
         gaps *= gap
-        times = np.minimum(gaps, end, out=gaps).astype(np.int64)
+        enough = np.searchsorted(np.cumsum(gaps), float(end - now + CHUNK)) + 1  # more would not fit an int64
+        times = np.minimum(gaps[:enough], end).astype(np.int64)
         times[0] += now
         np.cumsum(times, out=times)
         now = int(times[-1])
@@ -99,28 +101,32 @@ def _launch(law: Launches, due: Int64s, end: int, time: Int64s, process: Int64s)
 # --- hashes -------------------------------------------------------------------------------------------------
 
 
-def hasher(name: str, addresses: int, rng: np.random.Generator) -> Hasher:
+def hasher(name: str, addresses: int, rng: np.random.Generator, all_over: bool = False) -> Hasher:
     """Return what hashes connections: "ideal" draws 32 random bits, the others hash a random client's tuple.
 
     "toeplitz" (with Microsoft's key), "crc32c" and "click" see one of `addresses` client addresses at random,
-    a random even port, and one service.
+    a random even port, and one service. The addresses follow each other, or are random ones, `all_over`.
     """
-    match name:
-        case "ideal":
-            return lambda n: rng.integers(0, 1 << 32, n, dtype=np.int64)
-        case "toeplitz":
-            return lambda n: _toeplitz(*_clients(rng, n, addresses))
-        case "crc32c":
-            return lambda n: _crc32c(*_clients(rng, n, addresses))
-        case "click":
-            return lambda n: _click(*_clients(rng, n, addresses))
-    raise AssertionError(name)
+    if name == "ideal":
+        return lambda n: rng.integers(0, 1 << 32, n, dtype=np.int64)
+    digest = {"toeplitz": _toeplitz, "crc32c": _crc32c, "click": _click}[name]
+    seed = int(rng.integers(1 << 62)) if all_over else None
+
+    def hashes(n: int) -> Int64s:
+        client = rng.integers(0, addresses, n)
+        address = (CLIENTS + client) & 0xFFFFFFFF if seed is None else scattered(seed, client)
+        return digest(address, 2 * rng.integers(EPHEMERAL // 2, 1 << 15, n))
+
+    return hashes
 
 
-def _clients(rng: np.random.Generator, n: int, addresses: int) -> tuple[Int64s, Int64s]:
-    """Return random addresses and ports of n clients."""
-    address = (CLIENTS + rng.integers(0, addresses, n)) & 0xFFFFFFFF
-    return address, 2 * rng.integers(EPHEMERAL // 2, 1 << 15, n)
+@kernel
+def scattered(seed: int, client: Int64s) -> Int64s:
+    """Return a random address for each number of a client, the same for the same seed."""
+    address = np.empty(len(client), np.int64)
+    for k in range(len(client)):
+        address[k] = coin(seed, client[k], 0) & 0xFFFFFFFF
+    return address
 
 
 def _toeplitz(address: Int64s, port: Int64s) -> Int64s:
