@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from lbsim.balancer import Policy, policies
+from lbsim.balancer import Policy
 from lbsim.engine.connection.run import run_connections
 from lbsim.engine.control import controller, sample, stalls
+from lbsim.engine.named import policy_named
 from lbsim.engine.plane import Clock
 from lbsim.engine.planner import plan
 from lbsim.engine.policy import PolicyError
+from lbsim.engine.request.run import run_requests
 from lbsim.engine.source import Source, open_source
-from lbsim.metrics import AnyResult, ConnectionResult
+from lbsim.metrics import AnyResult, ConnectionResult, RequestResult
 from lbsim.metrics.adequacy import too_short
 from lbsim.metrics.result import Result, Samples
 from lbsim.rng import stream
@@ -24,6 +25,7 @@ from lbsim.scenario import (
     AnyScenario,
     ConnectionScenario,
     PolicyDispatch,
+    RequestScenario,
     Scenario,
     ScenarioError,
     Software,
@@ -31,7 +33,7 @@ from lbsim.scenario import (
 
 Engine = Literal["auto", "compiled", "reference"]
 Progress = Callable[[float, int], None]
-"""Called now and then with the share of simulated time done (0..1) and the packets run so far."""
+"""Called now and then with the share of simulated time done (0..1) and the units of work run so far."""
 
 
 @overload
@@ -40,15 +42,22 @@ def run(scenario: Scenario, engine: Engine = "auto", progress: Progress | None =
 def run(
     scenario: ConnectionScenario, engine: Engine = "auto", progress: Progress | None = None
 ) -> ConnectionResult: ...
+@overload
+def run(
+    scenario: RequestScenario, engine: Engine = "auto", progress: Progress | None = None
+) -> RequestResult: ...
 def run(scenario: AnyScenario, engine: Engine = "auto", progress: Progress | None = None) -> AnyResult:
     """Simulate a scenario and return its result.
 
-    `engine="compiled"` runs Numba kernels, `"reference"` a SimPy process per packet or connection; both
-    give equal bits. `"auto"` takes the compiled one and falls back, with a notice, where a policy does not
-    compile. Raises ScenarioError for what cannot be simulated, before the first packet.
+    `engine="compiled"` runs Numba kernels, `"reference"` the same on SimPy's clock, one packet, connection or
+    request at a time; both give equal bits. `"auto"` takes the compiled one and falls back, with a notice,
+    where a policy does not compile. Raises ScenarioError for what cannot be simulated, before the first
+    packet, connection or request.
     """
     if isinstance(scenario, ConnectionScenario):
         return run_connections(scenario, engine, progress)
+    if isinstance(scenario, RequestScenario):
+        return run_requests(scenario, engine, progress)
     return run_packets(scenario, engine, progress)
 
 
@@ -124,10 +133,4 @@ def _policy(scenario: Scenario) -> Policy | None:
     dispatch = scenario.nic.dispatch
     if not isinstance(dispatch, PolicyDispatch):
         return None
-    known = policies()
-    if dispatch.policy not in known:
-        near = get_close_matches(dispatch.policy, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        names = ", ".join(sorted(known))
-        raise ScenarioError([f"nic.dispatch.policy: {dispatch.policy!r} is none of {names}{hint}"])
-    return known[dispatch.policy]
+    return policy_named("nic.dispatch.policy", dispatch.policy)
