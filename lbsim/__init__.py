@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         ConnectionResult,
         Histogram,
         Interval,
+        RequestResult,
         Result,
         mean_interval,
         paired_interval,
     )
     from lbsim.scenario import (
         ConnectionScenario,
+        RequestScenario,
         Scenario,
         ScenarioError,
         dump_toml,
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022  # the order in which one meets them
     "Scenario",
     "ConnectionScenario",
+    "RequestScenario",
     "ScenarioError",
     "load_scenario",
     "dump_toml",
@@ -46,6 +49,7 @@ __all__ = [  # noqa: RUF022  # the order in which one meets them
     "run",
     "Result",
     "ConnectionResult",
+    "RequestResult",
     "Histogram",
     "Interval",
     "mean_interval",

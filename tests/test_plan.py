@@ -398,7 +398,7 @@ def test_units_are_asked_for_inside_tables():
                 "figure": {"x": "server.cores", "series": "server.ring"},
                 "grid": {"server.cores": [1, 2], "server.ring": range(1, len(LOOKS) + 2)},
             },
-            "9 lines, at most 8",
+            f"{len(LOOKS) + 1} lines, at most {len(LOOKS)}",
         ),
     ],
 )

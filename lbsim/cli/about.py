@@ -13,15 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from lbsim.balancer import policies
+from lbsim.balancer.policies import READS
 from lbsim.cli.app import BAD_INPUT
 from lbsim.cli.variants import dispatchers
 from lbsim.engine.connection.run import prepare
+from lbsim.engine.request.run import prepare as prepare_requests
+from lbsim.engine.request.source import servers_of, source_of
 from lbsim.scenario import (
     AnyChurn,
     Balancer,
     CaptureFile,
     ConnectionScenario,
     Cost,
+    RequestScenario,
+    RequestServers,
     Scenario,
     Server,
     load_scenario,
@@ -39,10 +44,13 @@ def list_command() -> None:
         "arrivals": _kinds(Scenario.model_fields["arrivals"].annotation),
         "nic.dispatch": ((kind, _first_line(model)) for kind, model in dispatchers().items()),
         "server.state": _kinds(Server.model_fields["state"].annotation),
-        "policies": ((policy.name, policy.about) for policy in policies().values()),
+        "policies": ((p.name, f"{p.about} Reads: {p.reads}, {READS[p.reads]}.") for p in policies().values()),
         "clients (connections)": _kinds(ConnectionScenario.model_fields["clients"].annotation),
         "balancer.consistency": _kinds(Balancer.model_fields["consistency"].annotation),
         "churn": _kinds(AnyChurn),
+        "clients (requests)": _kinds(RequestScenario.model_fields["clients"].annotation),
+        "servers.discipline": _kinds(RequestServers.model_fields["discipline"].annotation),
+        "servers.service": _kinds(RequestServers.model_fields["service"].annotation),
         "work laws": _kinds(Cost.model_fields["work"].annotation),
         "published tables": ((name, _source(published(name))) for name in names()),
         "figures": ((study.name, study.title) for study in ALL),
@@ -70,6 +78,10 @@ def check_command(path: Path) -> int:
     scenario = load_scenario(path)
     if isinstance(scenario, ConnectionScenario):
         prepare(scenario)
+    elif isinstance(scenario, RequestScenario):
+        prepare_requests(scenario)
+        source_of(scenario)  # reads the files it names
+        servers_of(scenario)
     elif isinstance(scenario.traffic, CaptureFile):
         from lbsim.workload.capture import read_capture
 

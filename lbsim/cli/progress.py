@@ -16,13 +16,11 @@ LINE_EVERY: Final = 10.0  # s between lines where there is no terminal
 
 
 class RunProgress:
-    """A context that is called with (share done, packets done) and shows it on stderr."""
+    """A context that is called with (share done, units of work done) and shows it on stderr."""
 
-    def __init__(self, label: str, console: Console) -> None:
-        self.label, self.console = label, console
-        self.began: tuple[float, int] | None = (
-            None  # time and packets at the first call, after any compilation
-        )
+    def __init__(self, label: str, console: Console, unit: str = "packets") -> None:
+        self.label, self.console, self.unit = label, console, unit
+        self.began: tuple[float, int] | None = None  # time and units at the first call, after any compilation
         self.shown = 0.0
         self.bar: Progress | None = None
         self.task = TaskID(0)
@@ -38,15 +36,15 @@ class RunProgress:
         if self.bar is not None:
             self.bar.stop()
 
-    def __call__(self, share: float, packets: int) -> None:
+    def __call__(self, share: float, units: int) -> None:
         """Show how far the run is, once it has taken a while."""
         now = time.monotonic()
         if self.began is None:
-            self.began = now, packets
+            self.began = now, units
         elapsed = now - self.began[0]
         if elapsed < PATIENCE:
             return
-        rate = f"{short((packets - self.began[1]) / elapsed)} packets/s"
+        rate = f"{short((units - self.began[1]) / elapsed)} {self.unit}/s"
         if self.console.is_interactive:
             if self.bar is None:
                 self.bar = self._start()

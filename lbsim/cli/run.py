@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
@@ -18,15 +18,20 @@ from lbsim.scenario import (
     AnyScenario,
     CaptureFile,
     Closed,
+    ConnectionScenario,
+    Independent,
     Open,
     PolicyDispatch,
     Recorded,
-    Scenario,
+    RequestScenario,
     Software,
     override,
 )
 from lbsim.scenario.traffic import AnyArrivals
 from lbsim.units import format_time
+
+UNITS: Final = {"packet": "packets", "connection": "events", "request": "requests"}
+"""What runs count as they go."""
 
 
 def run_command(request: Request, as_json: bool) -> None:
@@ -37,7 +42,7 @@ def run_command(request: Request, as_json: bool) -> None:
         results[label] = []
         for k in range(request.replications):
             title = label if request.replications == 1 else f"{label} {k + 1}/{request.replications}"
-            with RunProgress(title, err) as progress:
+            with RunProgress(title, err, UNITS[scenario.grain]) as progress:
                 results[label].append(
                     run(
                         override(scenario, {"replication": scenario.replication + k}),
@@ -87,7 +92,9 @@ def _engines(variants: Variants) -> dict[str, list[str]]:
 
 def about(scenario: AnyScenario) -> str:
     """Return the set-up in a line."""
-    if not isinstance(scenario, Scenario):
+    if isinstance(scenario, RequestScenario):
+        return _about_requests(scenario)
+    if isinstance(scenario, ConnectionScenario):
         servers, clients = scenario.servers, scenario.clients
         text = f"{servers.active or servers.configured} of {servers.configured} servers"
         text += f", about {scenario.expected_live():,.0f} connections under way"
@@ -102,6 +109,20 @@ def about(scenario: AnyScenario) -> str:
     if isinstance(scenario.traffic, CaptureFile) and scenario.traffic.loops != 1:
         loops = scenario.traffic.loops
         text += ", capture played " + ("on and on" if loops is None else f"{loops} times")
+    return text
+
+
+def _about_requests(scenario: RequestScenario) -> str:
+    servers, clients, signal = scenario.servers, scenario.clients, scenario.balancer.signal
+    cores = "" if servers.cores == 1 else f" of {servers.cores} cores"
+    text = f"{servers.number} servers{cores}, {servers.discipline.kind}, {clients.kind} clients"
+    rate = scenario.rate()
+    if isinstance(clients, Independent) and clients.load is not None:
+        text += f", load {clients.load:.0%}"
+    elif rate is not None:
+        text += f", {'at most ' * (clients.kind == 'users')}{rate:,.0f} requests/s"
+    if signal.period is not None:
+        text += f", {signal.metric} reported every {format_time(signal.period)}"
     return text
 
 
@@ -126,7 +147,11 @@ def why(result: AnyResult) -> str:
     s = result.scenario
     if result.engine.startswith("reference"):
         return "as asked for, or as a notice below explains"
-    if not isinstance(s, Scenario):
+    if isinstance(s, RequestScenario):
+        if "departures" in result.engine:
+            return "exact: one core, first come, first served, so a departure is known at admission"
+        return "exact: every turn of a core, pick, timeout and answer, in order"
+    if isinstance(s, ConnectionScenario):
         return "exact: every begin, end and break, in order"
     if "recursion" in result.engine:
         return "exact: one packet at a time, no cost per poll, no policy that looks at the cores"

@@ -1,4 +1,4 @@
-"""Results as text: one column a variant, bars for the cores; 80 columns, with or without colour."""
+"""Results as text: one column a variant, bars for cores or servers; 80 columns, with or without colour."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lbsim.metrics import AnyResult, Result
+from lbsim.metrics import AnyResult, RequestResult, Result
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval
 from lbsim.metrics.quantities import Quantity, core_load, quantities_of
 from lbsim.units import short
 
 Variants = Mapping[str, Sequence[AnyResult]]
 """Label -> one result per replication."""
+
+Loaded = Result | RequestResult
+"""What has the load of each core, or of each server."""
 
 MAX_CORES: Final = 32  # rows of bars; --json has all
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
@@ -91,14 +95,14 @@ def show_variants(console: Console, variants: Variants) -> None:
     console.print(table)
     if replications > 1:
         console.print(f"[dim]means of {replications} replications ± half of the 95 % t interval[/]")
-    packets = {
+    loaded = {
         label: runs
         for label, results in variants.items()
-        if (runs := [r for r in results if isinstance(r, Result)])
+        if (runs := [r for r in results if isinstance(r, Loaded)])
     }
-    if packets:
+    if loaded:
         console.print()
-        console.print(_cores(console, packets))
+        console.print(_cores(console, loaded))
     notices = dict.fromkeys(n for results in variants.values() for r in results for n in r.notices)
     for notice in notices:
         console.print(Text(f"note: {notice}", style="yellow"))
@@ -125,12 +129,21 @@ def _laws(results: Sequence[AnyResult]) -> Text:
     return Text(f"{laws.count(False)} BROKEN", style="bold red")
 
 
-def _cores(console: Console, variants: Mapping[str, Sequence[Result]]) -> Table:
-    """Load, and packets where there is room, of each core: means over replications."""
-    loads = {label: np.mean([core_load(r) for r in results], axis=0) for label, results in variants.items()}
-    packets = {label: np.mean([r.processed for r in results], axis=0) for label, results in variants.items()}
-    workers, cores = next(iter(variants.values()))[0].workers, max(map(len, loads.values()))
-    counted, names = len(variants) <= 3, 12 if cores > workers else 8
+def _load(result: Loaded) -> NDArray[np.float64]:
+    return core_load(result) if isinstance(result, Result) else result.server_load
+
+
+def _units(result: Loaded) -> NDArray[np.int64]:
+    return result.processed if isinstance(result, Result) else result.during.placed
+
+
+def _cores(console: Console, variants: Mapping[str, Sequence[Loaded]]) -> Table:
+    """Load, and packets or requests where there is room, of each core or server: means over replications."""
+    loads = {label: np.mean([_load(r) for r in results], axis=0) for label, results in variants.items()}
+    packets = {label: np.mean([_units(r) for r in results], axis=0) for label, results in variants.items()}
+    first, cores = next(iter(variants.values()))[0], max(map(len, loads.values()))
+    what, workers = ("core", first.workers) if isinstance(first, Result) else ("server", cores)
+    counted, names = len(variants) <= 3, 12 if cores > workers else len(what) + 4
     width = max(4, min(20, (console.width - names) // len(variants) - (16 if counted else 8)))
     table = Table(box=None, pad_edge=False, show_header=len(variants) > 1, header_style="bold")
     table.add_column("", style="dim", justify="right", no_wrap=True)
@@ -150,9 +163,9 @@ def _cores(console: Console, variants: Mapping[str, Sequence[Result]]) -> Table:
             filled = bar(load, width, ascii_only=console.options.ascii_only)
             cells += [Text(filled, style=colour), f"{load:.0%}"]
             cells += [short(float(packets[label][core]))] if counted else []
-        table.add_row(f"core {core}" if core < workers else "hands over", *cells)
+        table.add_row(f"{what} {core}" if core < workers else "hands over", *cells)
     if cores > MAX_CORES:
-        table.caption = f"and {cores - MAX_CORES} more cores: --json has them all"
+        table.caption = f"and {cores - MAX_CORES} more {what}s: --json has them all"
     return table
 
 

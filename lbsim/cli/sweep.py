@@ -27,6 +27,7 @@ FIRST: Final = (
     "latency_p99_us", "throughput_gbps", "drop_pct", "latency_p50_us", "core_load_max_pct", "imbalance_pct",
     "latency_p999_us", "latency_mean_us", "offered_gbps",
     "broken_pct", "excess_load_mean_pct", "memory_kb", "connections", "completed_per_s", "broken",
+    "server_load_mean_pct", "given_up_pct", "server_excess_pct", "requests",
 )  # fmt: skip
 """Quantities in the order in which they get a column, while there is room."""
 
@@ -90,7 +91,7 @@ def show_sweep(console: Console, result: SweepResult) -> None:
     if (summary["n"] > 1).any():
         level = sweep.until.level if sweep.until else 0.95
         which = f"means over n replications ± half of the {100 * level:g} % interval"
-        pooled = "; p50 to p99.99 are of all their packets together" if "latency_p50_us" in summary else ""
+        pooled = "; p50 to p99.99 are of all of them together" if "latency_p50_us" in summary else ""
         console.print(which + pooled, style="dim")
     for warning in result.warnings[:MAX_LINES]:
         console.print(Text(f"note: {warning}", style="yellow"))

@@ -1,4 +1,4 @@
-"""Which scenarios `lbsim run` is asked for: one, or several that differ in their dispatch alone."""
+"""Which scenarios `lbsim run` is asked for: one, or several that differ in dispatch or policy alone."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from lbsim.scenario import (
     Nic,
     PolicyDispatch,
     Recorded,
+    RequestScenario,
     Scenario,
     ScenarioError,
     Server,
@@ -62,7 +63,8 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
     changes = _changes(request.changes)
     base = _base(request)
     if request.load is not None:
-        base = override(base, {"arrivals.load": request.load})
+        clients = "clients" if isinstance(base, RequestScenario) else "arrivals"
+        base = override(base, {f"{clients}.load": request.load})
     names = [name.strip() for several in request.against for name in several.split(",") if name.strip()]
     if request.capture is not None and not names:
         names = ["rss", "rss++"]
@@ -79,8 +81,10 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
 
 
 def label_of(scenario: AnyScenario) -> str:
-    """Return what tells a scenario from its variants: its dispatch, or "policy+scheme" of a balancer."""
-    if not isinstance(scenario, Scenario):
+    """Return what tells a scenario from its variants: a dispatch, a balancer's policy, or "policy+scheme"."""
+    if isinstance(scenario, RequestScenario):
+        return scenario.balancer.policy
+    if isinstance(scenario, ConnectionScenario):
         return f"{scenario.balancer.policy}+{scenario.balancer.consistency.kind}"
     dispatch = scenario.nic.dispatch
     if isinstance(dispatch, Software):
@@ -121,7 +125,9 @@ def _base(request: Request) -> AnyScenario:
         return Scenario(name="replay", traffic=capture, arrivals=arrivals, server=REPLAY_SERVER)
     given = load_scenario(request.scenario)
     if not isinstance(given, Scenario):
-        raise ScenarioError(["--capture: packets, but the scenario is of grain connection; leave one out"])
+        raise ScenarioError(
+            [f"--capture: packets, but the scenario is of grain {given.grain}; leave one out"]
+        )
     if given.duration is not None:
         capture = CaptureFile(file=capture.file, partial=capture.partial, loops=None)
     return override(given, {"traffic": capture, "arrivals.kind": "recorded"})
@@ -131,8 +137,12 @@ def _dispatched(base: AnyScenario, name: str) -> AnyScenario:
     """Return the scenario under another dispatch: a kind of the NIC, with its queues, or a policy."""
     if name == label_of(base):
         return base
-    if not isinstance(base, Scenario):
+    if isinstance(base, ConnectionScenario):
         return _balanced(base, name)
+    if isinstance(base, RequestScenario):
+        if name not in policies():
+            raise ScenarioError([f"--against {name}: unknown; choose from {', '.join(policies())}"])
+        return override(base, {"balancer.policy": name})
     kinds = dispatchers()
     del kinds["policy"]
     queues = {f"software:{queue}": queue for queue in get_args(Software.model_fields["queues"].annotation)}

@@ -12,10 +12,11 @@ from lbsim.metrics.intervals import (
     quantile_interval,
     relative_half_width,
 )
+from lbsim.metrics.requests import RequestLog, RequestResult, RequestSamples
 from lbsim.metrics.result import PacketLog, Result, Samples
 from lbsim.metrics.warmup import Truncation, mser5
 
-AnyResult = Result | ConnectionResult
+AnyResult = Result | ConnectionResult | RequestResult
 
 __all__ = [
     "AnyResult",
@@ -26,6 +27,9 @@ __all__ = [
     "Histogram",
     "Interval",
     "PacketLog",
+    "RequestLog",
+    "RequestResult",
+    "RequestSamples",
     "Result",
     "Samples",
     "Truncation",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from lbsim.metrics.connections import ConnectionResult
+from lbsim.metrics.requests import RequestResult
 from lbsim.metrics.result import Result
 from lbsim.metrics.warmup import mser5
 from lbsim.units import format_time
@@ -19,14 +20,16 @@ BEYOND = 100
 _MATTERS = 0.05  # share of the mean occupancy; MSER-5 often cuts a little more for no other reason than noise
 
 
-def too_short(result: Result | ConnectionResult, quantiles: Sequence[float] = QUANTILES) -> tuple[str, ...]:
+def too_short(
+    result: Result | ConnectionResult | RequestResult, quantiles: Sequence[float] = QUANTILES
+) -> tuple[str, ...]:
     """Return a sentence for each thing that the run is too short to say; empty where nothing was found.
 
-    Two things are looked at. Each of `quantiles` needs `BEYOND` delivered packets beyond it (of a run of
-    packets). And where the run kept a series of at least 50 samples, MSER-5 must not find a start-up in the
-    number of packets in the rings, or of connections under way, after the warm-up: a cut counts where it
-    changes their mean by more than 5 %, as a warm-up that is too short, or, past the middle of the series, as
-    a run that is too short.
+    Two things are looked at. Each of `quantiles` needs `BEYOND` delivered packets, or answered requests,
+    beyond it. And where the run kept a series of at least 50 samples, MSER-5 must not find a start-up in the
+    number of packets in the rings, of connections under way or of requests in the servers after the warm-up:
+    a cut counts where it changes their mean by more than 5 %, as a warm-up that is too short, or, past the
+    middle of the series, as a run that is too short.
 
     What is not found may still be there: near saturation latencies come in long bursts, and 100 packets
     beyond a quantile may be a few bursts only (`quantile_interval` tells what that costs); only replications
@@ -36,30 +39,36 @@ def too_short(result: Result | ConnectionResult, quantiles: Sequence[float] = QU
 
     Raises ValueError for a quantile outside 0 <= q < 1.
     """
-    tail = _tail(result, quantiles) if isinstance(result, Result) else ()
+    tail = () if isinstance(result, ConnectionResult) else _tail(result, quantiles)
     return (*tail, *_start(result))
 
 
-def _tail(result: Result, quantiles: Sequence[float]) -> Iterator[str]:
+def _tail(result: Result | RequestResult, quantiles: Sequence[float]) -> Iterator[str]:
     for q in quantiles:
         if not 0 <= q < 1:
             raise ValueError(f"quantile q = {q} is out of range: give a share from 0 to below 1, e.g. 0.99")
     n = result.latency.count
     beyond = {q: n - math.ceil(q * n - 1e-9) for q in sorted(quantiles)}
     few = {q: k for q, k in beyond.items() if k < BEYOND}
+    unit, arrived = ("packet", "delivered") if isinstance(result, Result) else ("request", "answered")
     if few and not n:
-        yield "no packet was delivered, so there is no latency to read: lengthen duration or shorten warmup"
+        yield f"no {unit} was {arrived}, so there is no latency to read: lengthen duration or shorten warmup"
     elif few:
         listed = " and ".join(f"{k} beyond p{100 * q:g}" for q, k in few.items())
         longer = _round_up(BEYOND / (1 - max(few)) / n)
-        yield f"of {n} packets only {listed}: fewer than {BEYOND} say little; lengthen the run {longer}-fold"
+        yield f"of {n} {unit}s only {listed}: fewer than {BEYOND} say little; lengthen the run {longer}-fold"
 
 
-def _start(result: Result | ConnectionResult) -> Iterator[str]:
+def _start(result: Result | ConnectionResult | RequestResult) -> Iterator[str]:
     if result.samples is None or result.backlog is None:
         return
-    packets = isinstance(result, Result)
-    what = "packets in the rings" if packets else "connections under way"
+    match result:
+        case Result():
+            what, where, who = "packets in the rings", "the rings still fill or drain", "cores"
+        case RequestResult():
+            what, where, who = "requests in the servers", "the servers still fill or drain", "servers"
+        case _:
+            what, where, who = "connections under way", "the connections under way are not settled", ""
     warmup = result.scenario.warmup
     kept = result.samples.time >= warmup
     time, waiting = result.samples.time[kept], result.backlog[kept]
@@ -75,9 +84,9 @@ def _start(result: Result | ConnectionResult) -> Iterator[str]:
     if cut.settled:
         yield f'the warm-up of {format_time(warmup)} is short: {change}; set warmup = "{until}"'
     else:
-        more = "lengthen duration" + ", or lower the load if it is more than the cores can do" * packets
-        fill = "the rings still fill or drain" if packets else "the connections under way are not settled"
-        yield f"{fill}: {change}, and that is past the middle of the run; {more}"
+        more = "lengthen duration"
+        more += f", or lower the load if it is more than the {who} can do" if who else ""
+        yield f"{where}: {change}, and that is past the middle of the run; {more}"
 
 
 def _units(mean: float) -> str:

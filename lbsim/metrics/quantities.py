@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbsim.metrics.connections import ConnectionResult
+from lbsim.metrics.requests import TRIM, RequestResult
 from lbsim.metrics.result import Result
 from lbsim.units import SECOND, US
 
@@ -26,7 +27,7 @@ class Quantity(NamedTuple):
     unit: str
     read: Callable[[Any], float]  # of a result of its grain; nan where there is nothing to say
     scale: float = 1  # factor from what `read` returns to `unit`
-    q: float | None = None  # where it is a latency quantile: the share of the run's packets at or below it
+    q: float | None = None  # where it is a latency quantile: the share of the run's units at or below it
     whole: bool = False  # it counts something
     asked: Callable[[Any], bool] = lambda scenario: True  # whether a scenario of its grain measures it
 
@@ -84,18 +85,49 @@ def _connections(
     return Quantity(name, label, unit, read, scale, whole=whole)
 
 
-PACKETS: Final = (
-    Quantity("packets", "packets", "", lambda r: r.offered, whole=True),
-    Quantity("offered_gbps", "offered", "Gb/s", lambda r: r.offered_gbps),
-    Quantity("throughput_gbps", "delivered", "Gb/s", lambda r: r.throughput_gbps),
-    Quantity("throughput_mpps", "delivered", "Mpps", lambda r: r.throughput, 1e-6),
-    Quantity("drop_pct", "dropped", "%", lambda r: r.drop_share, 100),
+def _failing(name: str, label: str, event: str, asked: Callable[[Any], bool]) -> Quantity:
+    return Quantity(name, label, "%", lambda r: r.share(event), 100, asked=asked)
+
+
+def _refuses(scenario: Any) -> bool:
+    return scenario.servers.backlog is not None
+
+
+def _gives_up(scenario: Any) -> bool:
+    return scenario.clients.retry is not None and scenario.clients.retry.timeout is not None
+
+
+def _fails(scenario: Any) -> bool:
+    return _refuses(scenario) or _gives_up(scenario)
+
+
+def _variance(result: RequestResult) -> float:
+    values = result.cpu_variances() if result.samples else np.empty(0)
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _every_second(scenario: Any) -> bool:
+    interval = scenario.measure.interval
+    return interval is not None and SECOND % interval == 0 and scenario.duration > sum(TRIM) * SECOND
+
+
+LATENCIES: Final = (
     Quantity("latency_mean_us", "mean latency", "µs", lambda r: r.latency.mean, 1 / US),
     _latency("p50", 0.5),
     _latency("p95", 0.95),
     _latency("p99", 0.99),
     _latency("p99.9", 0.999),
     _latency("p99.99", 0.9999),
+)
+"""Of packets, and of requests."""
+
+PACKETS: Final = (
+    Quantity("packets", "packets", "", lambda r: r.offered, whole=True),
+    Quantity("offered_gbps", "offered", "Gb/s", lambda r: r.offered_gbps),
+    Quantity("throughput_gbps", "delivered", "Gb/s", lambda r: r.throughput_gbps),
+    Quantity("throughput_mpps", "delivered", "Mpps", lambda r: r.throughput, 1e-6),
+    Quantity("drop_pct", "dropped", "%", lambda r: r.drop_share, 100),
+    *LATENCIES,
     Quantity("core_load_mean_pct", "core load, mean", "%", lambda r: float(core_load(r).mean()), 100),
     Quantity("core_load_max_pct", "core load, max", "%", lambda r: float(core_load(r).max()), 100),
     Quantity("imbalance_pct", "imbalance", "%", _imbalance, 100),
@@ -132,7 +164,23 @@ CONNECTIONS: Final = (
 )
 """The same at connection grain; shares are of the connections that began."""
 
-ALL: Final = {"packet": PACKETS, "connection": CONNECTIONS}
+REQUESTS: Final = (
+    Quantity("requests", "requests", "", lambda r: r.units, whole=True),
+    Quantity("completed_per_s", "completed", "1/s", lambda r: r.throughput),
+    *LATENCIES,
+    Quantity("server_load_mean_pct", "server load, mean", "%", lambda r: float(r.server_load.mean()), 100),
+    Quantity("server_load_max_pct", "server load, max", "%", lambda r: float(r.server_load.max()), 100),
+    Quantity("server_excess_pct", "busiest server, above the mean", "%", lambda r: r.excess_load, 100),
+    Quantity("server_variance_pct2", "variance of server loads", "%²", _variance, asked=_every_second),
+    _failing("attempts_refused_pct", "refused, server full", "refused", _refuses),
+    _failing("timed_out_pct", "timed out", "timed_out", _gives_up),
+    _failing("retried_pct", "tried again", "retried", _fails),
+    _failing("given_up_pct", "given up", "given_up", _fails),
+    Quantity("inside_peak", "in servers, at most", "", lambda r: r.peak, whole=True),
+)
+"""The same at request grain; shares are attempts, or requests, per request of the cohort."""
+
+ALL: Final = {"packet": PACKETS, "connection": CONNECTIONS, "request": REQUESTS}
 BY_NAME: Final = {quantity.name: quantity for quantities in ALL.values() for quantity in quantities}
 
 

@@ -28,6 +28,8 @@ LOOKS = (
     Look("#56B4E9", "P", (0, (3, 1, 1, 1, 1, 1))),  # sky
     Look("#000000", "X", (0, (2, 1))),  # black
     Look("#8A8000", "h", (0, (6, 1, 2, 1))),  # yellow of the palette, darkened to be seen on white
+    Look("#7F7F7F", "*", (0, (4, 1, 1, 1))),  # grey
+    Look("#7B2D26", "<", (0, (10, 1, 2, 1, 2, 1))),  # brown
 )
 
 HEAT = (

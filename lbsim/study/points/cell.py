@@ -26,7 +26,7 @@ class Cell:
 
 
 def size_of(unit: AnyScenario | Cell) -> float:
-    """Return about how much work a point is: packets or connections of a scenario, the size of a cell."""
+    """Return about how much work a point is: units of work of a scenario, the size of a cell."""
     return unit.size if isinstance(unit, Cell) else unit.expected_units() or 1.0
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import lbsim
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.meaning import meaning
-from lbsim.scenario import AnyScenario, CaptureFile, PolicyDispatch, Scenario, Table, Urls, canonical
+from lbsim.scenario import AnyScenario, CaptureFile, PolicyDispatch, Scenario, Table, Traced, Urls, canonical
 from lbsim.scenario.part import Part
 from lbsim.study.points.cell import Cell
 
@@ -123,7 +123,7 @@ def _file_digest(path: Path, *unchanged: int) -> str:
 
 
 def files_of(part: Part, above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (field, path) of each file that a scenario names: a capture, or a table of one's own."""
+    """Yield (field, path) of each file that a scenario names: a recording, or a table of one's own."""
     for name, value in part:
         if isinstance(value, Part):
             yield from files_of(value, f"{above}{name}.")
@@ -144,7 +144,7 @@ def by_content(part: P) -> P:
 
 def _is_file(part: Part, field: str) -> bool:
     """Whether a field holds the path of a file; a table is one where it is not published."""
-    if isinstance(part, CaptureFile):
+    if isinstance(part, CaptureFile | Traced):
         return field == "file"
     tables = {Table: ("table",), Urls: ("lengths", "sizes")}.get(type(part), ())
     return field in tables and getattr(part, field).endswith(".csv")

@@ -39,7 +39,7 @@ class DamagedError(ValueError):
 
 
 def encode(result: AnyResult | Numbers, key: str, source: str | None = None) -> bytes:
-    """Return the file of a point: a run, without its packet log, or the numbers of a cell.
+    """Return the file of a point: a run, without a log of packets, or the numbers of a cell.
 
     `source` is the text of a user's policy, for a process that has the policy but not its text.
     """

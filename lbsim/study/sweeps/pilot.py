@@ -11,7 +11,7 @@ from lbsim.scenario import AnyScenario, Scenario, override
 from lbsim.units import SECOND, US
 
 SAMPLES: Final = 1000
-"""Of the packets in the rings in a pilot, where the scenario does not say how often."""
+"""Of the backlog in a pilot, where the scenario does not say how often."""
 
 
 class WarmUp(NamedTuple):
@@ -36,8 +36,8 @@ def pilot_of(scenario: AnyScenario) -> AnyScenario:
 def warmup_of(pilot: AnyResult) -> WarmUp:
     """Return where the backlog settles, by MSER-5; a warning if it does not.
 
-    The backlog is the packets in all rings, or the connections under way; the first sample kept ends the
-    warm-up.
+    The backlog is the packets in all rings, the connections under way or the requests in servers; the first
+    sample kept ends the warm-up.
     """
     assert pilot.samples is not None
     assert pilot.backlog is not None

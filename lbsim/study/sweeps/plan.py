@@ -33,6 +33,7 @@ FIXED: Final = {
     "replication": "write replications = N instead",
     "name": "it is a mere title and changes nothing",
     "measure.packets": "a sweep keeps no packet log",
+    "measure.requests": "no table shows the rows of requests",
 }
 """Fields that no axis may have, and what to write instead."""
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from lbsim.balancer import policies
 from lbsim.engine.connection.run import prepare
+from lbsim.engine.request.run import prepare as prepare_requests
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.quantities import BY_NAME
-from lbsim.scenario import AnyScenario, ConnectionScenario, dump_toml
+from lbsim.scenario import AnyScenario, ConnectionScenario, RequestScenario, dump_toml
 from lbsim.scenario.errors import refuse
 from lbsim.study.folder import Folder
 from lbsim.study.plot import Panel
@@ -36,7 +37,7 @@ from lbsim.study.sweeps.table import Row, differences, summary_table, tidy_table
 class SweepResult:
     """What a sweep gave, for pandas: `table` has a row a point, `summary` a row a configuration.
 
-    A latency quantile is that of one run in `table` and `differences`, of the packets of all replications
+    A latency quantile is that of one run in `table` and `differences`, of all replications
     together in `summary`. `failures` and `warnings` are lines that name their point, or `folder` where it
     could not be written; `left` counts the points that the time limit kept from starting (the same sweep
     again computes them). Everything also stands in `folder`.
@@ -134,6 +135,8 @@ def _check(sweep: Sweep) -> None:
     for scenario in scenarios:
         if isinstance(scenario, ConnectionScenario):
             prepare(scenario)
+        elif isinstance(scenario, RequestScenario):
+            prepare_requests(scenario)
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:

@@ -3,9 +3,9 @@
 The labels of a point come first, then `replication`; names of columns say the unit of their numbers.
 
 A latency quantile is two things. In the table, in differences, figures and `until` each replication has its
-own, and what is estimated is their mean. In the summary it is the quantile of the packets of all replications
-together, the one that a longer run would tend to. They nearly agree where replications are alike, and may be
-far apart where a few of them are congested and the others not.
+own, and what is estimated is their mean. In the summary it is the quantile of all replications together,
+of their packets or requests, the one that a longer run would tend to. They nearly agree where replications
+are alike, and may be far apart where a few of them are congested and the others not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lbsim.metrics import AnyResult, Result
+from lbsim.metrics import AnyResult, RequestResult, Result
 from lbsim.metrics.histogram import BINS, Histogram
 from lbsim.metrics.intervals import Interval, mean_interval, paired_interval, quantile_interval
 from lbsim.metrics.quantities import BY_NAME, quantities_of
@@ -59,7 +59,7 @@ class Measured(NamedTuple):
 
     values: dict[str, float]  # quantities and the counts of the control plane, by column
     notes: tuple[str, ...]  # what the run says of itself, e.g. that it is too short
-    latency: Latency | None = None  # of packets
+    latency: Latency | None = None  # of packets or requests
 
 
 class Row(NamedTuple):
@@ -96,7 +96,7 @@ def name_of(labels: Mapping[str, Label | None], replication: int | None = None) 
 def measure(result: AnyResult) -> Measured:
     """Return what the tables tell of a result."""
     values = {quantity.name: quantity.of(result) for quantity in quantities_of(result.scenario)}
-    if isinstance(result, Result):
+    if isinstance(result, Result | RequestResult):
         return Measured(values | result.control, result.notices, Latency.of(result.latency))
     return Measured(values, result.notices)
 
@@ -131,7 +131,7 @@ def summary_table(rows: Sequence[Row], level: float = 0.95) -> pd.DataFrame:
 
     Columns are e.g. `drop_pct`, `drop_pct_low`, `drop_pct_high`. The estimate is the mean over the n
     replications that have a result, with Student's t interval; but `latency_p50_us` and the other quantiles
-    of latency are those of all their packets together, with the interval by sectioning, not the mean of the
+    of latency are those of all of them together, with the interval by sectioning, not the mean of the
     column in the table. Bounds are empty where one replication cannot say.
     """
     names = _quantities(rows)
