@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lbsim.bench import fed, memory, points, section2
+from lbsim.bench import fed, memory, points, requests, section2
 from lbsim.bench.peers import PEERS, Outcome, Server
 from lbsim.bench.rounds import Engine, Plan, race
 from lbsim.bench.server import SCENARIO, run_lbsim, the_server
@@ -129,6 +129,15 @@ def test_section_2_counts_the_same_in_plain_python(monkeypatch: pytest.MonkeyPat
     assert ours != section2.lbsim(case, connections, 6)
 
 
+@pytest.mark.parametrize("case", requests.CASES)
+def test_requests_take_as_long_in_simpy(case: str) -> None:
+    ours, theirs = requests.lbsim("fast", case, 5000, 5), requests.simpy_process_each(case, 5000, 5)
+    assert (ours.packets, ours.mean) == (theirs.packets, theirs.mean)
+    assert ours.p99 == pytest.approx(theirs.p99, rel=0.02)
+    assert ours.packets == pytest.approx(5000, rel=0.2)
+    assert ours != requests.lbsim("fast", case, 5000, 6)
+
+
 @pytest.mark.slow
 def test_memory_is_that_of_a_fresh_process() -> None:
     ballast = np.ones(50_000_000)  # 400 MB here must not count there
@@ -162,6 +171,11 @@ def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
     for case in section2.CASES:
         raced = [e for c, e in names if c == section2.MEASURED.format(case)]
         assert raced == ["lbsim compiled", "plain Python, dict and heap"]
+    for case in requests.CASES:
+        raced = [e for c, e in names if c == f"requests, {case}"]
+        assert raced == [
+            *("lbsim compiled", "lbsim compiled, heap of events", "lbsim reference", "simpy process each")
+        ]
     assert [e for c, e in names if c == "sweep of two points"] == list(points.WAYS)
     assert [e for c, e in names if c == "memory"] == ["lbsim compiled, 1e4 packets"]
     balancers = ("a balancer of 468 servers", "a growing cluster")

@@ -15,13 +15,13 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
-from lbsim.bench import connections, fed, memory, points, section2
+from lbsim.bench import connections, fed, memory, points, requests, section2
 from lbsim.bench.peers import PEERS, Outcome, Peer
 from lbsim.bench.server import run_lbsim, the_server
 from lbsim.workload.packets import Packets
 
 Row = dict[str, Any]
-"""One line of the bench, JSON-ready: case, engine, unit (what is counted: packets, connections, events),
+"""One line of the bench, JSON-ready: case, engine, unit (what is counted: packets, requests ...),
 units_per_s, ratio; beside them units (of a round), mean_us (latency of packets), agrees (with the truth of
 its case) and peak_mb (case "memory" alone)."""
 
@@ -61,7 +61,10 @@ def bench(quick: bool = False, say: Say = lambda _: None) -> list[Row]:
     row's own. Both are None for a peer that is not installed.
     """
     plan = QUICK if quick else FULL
-    cases = (rss_8_cores, trace_fed, cheetah_section_2, policies_of_balancers, clusters, sweep, memory_rows)
+    cases = (
+        *(rss_8_cores, trace_fed, cheetah_section_2, policies_of_balancers, clusters),
+        *(request_loops, sweep, memory_rows),
+    )
     return [row for case in cases for row in case(plan, say)]
 
 
@@ -136,6 +139,26 @@ def clusters(plan: Plan, say: Say) -> list[Row]:
             run = partial(connections.by_size, policy, servers, live)
             engines.append(Engine(name, run, events, least=events))
         rows += race("a growing cluster", engines, plan._replace(rounds=2), say, unit="events")
+    return rows
+
+
+def request_loops(plan: Plan, say: Say) -> list[Row]:
+    """Race on requests, closed and open loop; the truth is that all see the same latencies."""
+    rows = []
+    for case in requests.CASES:
+        ways = {
+            "lbsim compiled": partial(requests.lbsim, "fast", case),
+            "lbsim compiled, heap of events": partial(requests.lbsim, "general", case),
+            "lbsim reference": partial(requests.lbsim, "reference", case),
+            "simpy process each": partial(requests.simpy_process_each, case),
+        }
+        say(f"requests, {case}: comparing")
+        seen = [way(20_000, 1) for way in ways.values()]
+        agree = all(one.mean == seen[0].mean and one.packets == seen[0].packets for one in seen)
+        engines = [Engine(name, way) for name, way in ways.items()]
+        rows += [
+            {**row, "agrees": agree} for row in race(f"requests, {case}", engines, plan, say, unit="requests")
+        ]
     return rows
 
 
