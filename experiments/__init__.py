@@ -1,13 +1,19 @@
 """Every published figure that lbsim reproduces, one short file each: data first, then claims, then draw()."""
 
 from experiments import (
+    cheetah_bimodal_p99,
+    cheetah_cycles,
     cheetah_pcc,
     cheetah_sim_beamer,
     cheetah_sim_dip,
     cheetah_sim_exact,
     cheetah_sim_imbalance,
     cheetah_sim_moving_buckets,
+    cheetah_stale,
     cheetah_tradeoff,
+    cheetah_uniform_cpu_variance,
+    cheetah_uniform_p99,
+    cheetah_wrr,
     rsspp_fig1,
     rsspp_fig3,
     rsspp_fig10a,
@@ -46,4 +52,10 @@ ALL: tuple[Study, ...] = (
     cheetah_sim_beamer.STUDY,
     cheetah_tradeoff.STUDY,
     cheetah_pcc.STUDY,
+    cheetah_uniform_p99.STUDY,
+    cheetah_uniform_cpu_variance.STUDY,
+    cheetah_bimodal_p99.STUDY,
+    cheetah_cycles.STUDY,
+    cheetah_wrr.STUDY,
+    cheetah_stale.STUDY,
 )
