@@ -130,8 +130,9 @@ def test_section_2_counts_the_same_in_plain_python(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("case", requests.CASES)
-def test_requests_take_as_long_in_simpy(case: str) -> None:
-    ours, theirs = requests.lbsim("fast", case, 5000, 5), requests.simpy_process_each(case, 5000, 5)
+@pytest.mark.parametrize("desks", [False, True])
+def test_requests_take_as_long_in_simpy(case: str, desks: bool) -> None:
+    ours, theirs = requests.lbsim("fast", case, 5000, 5), requests.simpy_process_each(case, 5000, 5, desks)
     assert (ours.packets, ours.mean) == (theirs.packets, theirs.mean)
     assert ours.p99 == pytest.approx(theirs.p99, rel=0.02)
     assert ours.packets == pytest.approx(5000, rel=0.2)
@@ -174,7 +175,8 @@ def test_a_whole_bench_has_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
     for case in requests.CASES:
         raced = [e for c, e in names if c == f"requests, {case}"]
         assert raced == [
-            *("lbsim compiled", "lbsim compiled, heap of events", "lbsim reference", "simpy process each")
+            *("lbsim compiled", "lbsim compiled, heap of events", "lbsim reference"),
+            *("simpy resource each", "simpy process each"),
         ]
     assert [e for c, e in names if c == "sweep of two points"] == list(points.WAYS)
     assert [e for c, e in names if c == "memory"] == ["lbsim compiled, 1e4 packets"]

@@ -1,9 +1,9 @@
 """Requests per second: a closed loop under round robin, and an open one under the power of two choices.
 
 100 servers of one core serve first come, first served. Work and thoughts are exponential; random generation
-is included. The peer is a SimPy script as lean as we can write it: a process for each user, or for each
-request, one timeout for its whole stay at a server, and the same draws. So it sees the same latencies, to the
-last picosecond.
+is included. The peers are two SimPy scripts with a process for each user, or for each request, and the same
+draws, so they see the same latencies, to the last picosecond: one as SimPy's users write it, with a resource
+for each server, and one as lean as we can write it, with one timeout for a request's whole stay.
 """
 
 from __future__ import annotations
@@ -93,10 +93,13 @@ def lbsim(plane: str, case: str, requests: int, seed: int) -> Outcome:
     return Outcome(latency.count, latency.mean / US, latency.quantile(0.99) / US, 0.0)
 
 
-def simpy_process_each(case: str, requests: int, seed: int) -> Outcome:
-    """Run a case in SimPy, a process for each user, or for each request where there are none."""
+def simpy_process_each(case: str, requests: int, seed: int, desks: bool = False) -> Outcome:
+    """Run a case in SimPy, a process for each user, or for each request where there are none.
+
+    With `desks` servers are resources.
+    """
     policy, source, _, coins = clients_of(case, requests, seed)
-    latencies = Cluster(source, POLICIES[policy], coins).run()
+    latencies = (Desks if desks else Cluster)(source, POLICIES[policy], coins).run()
     exact = sum(latencies)
     return Outcome(len(latencies), exact / len(latencies) / US, float(np.quantile(latencies, 0.99)) / US, 0.0)
 
@@ -152,6 +155,26 @@ class Cluster:
         yield self.env.timeout(end - now)
         self.inside[server] -= 1
         self.latencies.append(end - now)
+
+
+class Desks(Cluster):
+    """The servers as resources."""
+
+    def __init__(self, source: Source, choose: Callable[[list[int], int, int], int], coins: int) -> None:
+        super().__init__(source, choose, coins)
+        self.desks = [simpy.Resource(self.env) for _ in range(SERVERS)]
+
+    def visit(self, work: int) -> Generator[simpy.Event, Any, None]:
+        """A request waits for its server, and is served."""
+        now = self.env.now
+        self.index += 1
+        server = self.choose(self.inside, self.index, self.coins)
+        self.inside[server] += 1
+        with self.desks[server].request() as turn:
+            yield turn
+            yield self.env.timeout(work)
+        self.inside[server] -= 1
+        self.latencies.append(self.env.now - now)
 
 
 def in_turn(inside: list[int], index: int, seed: int) -> int:

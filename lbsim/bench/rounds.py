@@ -150,6 +150,7 @@ def request_loops(plan: Plan, say: Say) -> list[Row]:
             "lbsim compiled": partial(requests.lbsim, "fast", case),
             "lbsim compiled, heap of events": partial(requests.lbsim, "general", case),
             "lbsim reference": partial(requests.lbsim, "reference", case),
+            "simpy resource each": partial(requests.simpy_process_each, case, desks=True),
             "simpy process each": partial(requests.simpy_process_each, case),
         }
         say(f"requests, {case}: comparing")
