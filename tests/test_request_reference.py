@@ -483,6 +483,15 @@ def long_sessions() -> dict[str, Any]:
     return {"session": 100.0, "seed": seed}
 
 
+def test_a_session_keeps_its_hash() -> None:
+    for more, waits in ((long_sessions(), False), ({}, True)):
+        source = users([0, 3], [1], [1], end=100, lanes=2, cost=10, **more)
+        one, none = np.ones(40, np.int64), np.empty(0, np.int64)
+        hashes = plane.Columns((np.arange(40) == 1).astype(np.int64), one, one, none)
+        r = run(source._replace(columns=lambda chunk=hashes: iter([chunk])), servers(cores=2))
+        assert (r.log.latency > 11).any() == waits  # of two users at two cores of the balancer
+
+
 def test_giving_up_ends_a_session() -> None:
     def later(view: View, unit: Unit) -> int:
         return int(unit.index > 1)

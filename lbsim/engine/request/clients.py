@@ -52,12 +52,21 @@ class Users:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.home = [-1] * source.users  # the server that a user is connected to
+        self.hash = [0] * source.users  # of that connection
         self.paces = [Pace(time) for time in source.first.tolist()]
 
     def first(self) -> Iterator[Launch]:
         """Yield each user's first launch."""
         for user, time in enumerate(self.source.first.tolist()):
             yield Launch(user, time, time)
+
+    def hash_of(self, user: int, new: int) -> int:
+        """Return the hash of a user's connection, which is a new one where it is not connected."""
+        if self.source.kind != USERS:
+            return new
+        if self.home[user] < 0:
+            self.hash[user] = new
+        return self.hash[user]
 
     def home_of(self, attempt: Attempt) -> int:
         """Return the server of the session that an attempt belongs to; -1: none, or not the first."""

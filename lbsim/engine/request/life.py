@@ -90,6 +90,10 @@ def launch(s: State, h: Habits, columns: Columns, number: int, now: int) -> int:
     a.server = NONE
     if h.kind == USERS:
         a.pause = columns.pause[at]
+        user = s.users[number]
+        if user.home < 0:
+            user.hash = a.hash
+        a.hash = user.hash
     elif h.kind == PACED:
         a.due = h.first[number] + s.users[number].over * h.period
     count(s, h, LAUNCHED, now, a.due)

@@ -128,7 +128,8 @@ class ReferencePlane:
         """A request's first attempt is sent."""
         now = self.env.now
         self.ledger.count("launched", now, due)
-        attempt = Attempt(self.launched, 1, user, row.hash, row.work, row.pause, due, now)
+        digest = self.users.hash_of(user, row.hash)
+        attempt = Attempt(self.launched, 1, user, digest, row.work, row.pause, due, now)
         self.launched += 1
         self.send(attempt)
 

@@ -42,6 +42,7 @@ ATTEMPT: Final = np.dtype(
 USER: Final = np.dtype(
     [
         ("home", "i8"),  # server of its connection; NONE: it has none
+        ("hash", "i8"),  # of its connection
         ("over", "i8"),  # PACED: requests that are over
         ("behind", "i8"),  # PACED: 1 while it catches up
         ("anchor", "i8"),  # PACED: ps since when it is behind
