@@ -68,9 +68,7 @@ def measure(result: RequestResult) -> dict[str, float]:
 
 def median(tables: Tables, series: str, servers: int) -> float:
     """Return the median over runs, ms."""
-    rows = tables[NAME]
-    chosen = rows[(rows["series"] == series) & (rows["servers"] == servers)]
-    return float(chosen["p99_ms"].median(skipna=False))
+    return cheetah.median(tables[NAME], "p99_ms", series=series, servers=servers)
 
 
 def ratio(id_: str, above: str, below: str, servers: int) -> Claim:

@@ -43,7 +43,7 @@ SETUP: Final = 600 * US  # of a request, before it spins
 
 # --- Calibrated on round robin at 100 and 200 requests/s/server: results/calibration/cheetah.csv ---
 FINISH: Final = 2040 * US  # of a request, after it has spun: p99 at 200
-OVERHEAD: Final = 11_644 * US  # of the client, holding nothing up: p99 at 100
+OVERHEAD: Final = 11_786 * US  # of the client, holding nothing up: p99 at 100
 SPREAD: Final = 40 * MS  # over which processes start: load at 100
 READING: Final = 0.94  # share of busy time that the published load tells: load at 200
 
@@ -115,6 +115,12 @@ def completion_times(result: RequestResult) -> dict[str, float]:
 def nearest_rank(latency: pd.Series, q: float = 0.99) -> float:
     """Return the smallest latency that a share q of them does not exceed."""
     return float(np.sort(latency)[max(0, int(np.ceil(q * len(latency) - 1e-9)) - 1)])
+
+
+def median(table: pd.DataFrame, column: str, **labels: str | int) -> float:
+    """Return the median of a column over the rows that have all these labels; nan where one has no value."""
+    rows = table[np.logical_and.reduce([table[name] == value for name, value in labels.items()])]
+    return float(rows[column].median(skipna=False))
 
 
 def load_pct(result: RequestResult) -> float:

@@ -39,9 +39,7 @@ def measure(result: RequestResult) -> list[dict[str, float]]:
 
 def median(tables: Tables, series: str, servers: int) -> float:
     """Return the median over seconds and runs."""
-    rows = tables[NAME]
-    chosen = rows[(rows["series"] == series) & (rows["servers"] == servers)]
-    return float(chosen["variance"].median(skipna=False))
+    return cheetah.median(tables[NAME], "variance", series=series, servers=servers)
 
 
 CLAIMS: Final = (

@@ -41,8 +41,7 @@ def measure(result: RequestResult) -> dict[str, float]:
 
 def median(tables: Tables, series: str, rate: int, column: str = "p99_ms") -> float:
     """Return the median over runs."""
-    rows = tables[NAME]
-    return float(rows[(rows["series"] == series) & (rows["rate"] == rate)][column].median(skipna=False))
+    return cheetah.median(tables[NAME], column, series=series, rate=rate)
 
 
 def ratio(id_: str, above: tuple[str, int], below: tuple[str, int]) -> Claim:
