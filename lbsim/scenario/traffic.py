@@ -39,8 +39,14 @@ class Campus(Part):
     """Synthetic traffic with the published statistics of the RSS++ campus traces."""
 
     kind: Literal["campus"] = "campus"
-    trace: Literal["campus", "campus-4"]
-    """One link (0.5 Mpps), or four merged windows of it (1.9 Mpps)."""
+    trace: Literal["campus", "campus-4", "campus-8"]
+    """One link (0.5 Mpps), or four or eight merged windows of it (1.9, 4.1 Mpps)."""
+    recording: int | None = Field(default=None, ge=0, le=2**63 - 1)
+    """The recording is drawn from this number, so that seeds and replications all play the same; left out,
+    each plays its own."""
+    skew: float = Field(default=0.0, ge=0, le=3)
+    """How uneven large flows spread over the sums of their tuples' bytes: sigma of the log-normal weights of
+    128 buckets; 0: as evenly as those of small ones."""
 
 
 class CaptureFile(Part):
@@ -93,7 +99,8 @@ class Arrivals(Part):
     rate: RateText | None = None
     """Mean rate."""
     load: float | None = Field(default=None, gt=0, le=100, examples=[0.8])
-    """Mean offered work over the capacity of all cores at full bursts; above 1 is overload."""
+    """Mean offered work over the capacity of all cores at full bursts; above 1 is overload. Of a cluster the
+    servers count that are active at the start."""
     profile: Profile | None = None
     """How the rate changes over time; left out, it does not."""
 

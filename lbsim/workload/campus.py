@@ -12,27 +12,21 @@ import numpy as np
 
 from lbsim.rng import coin, stream
 from lbsim.workload import campus_kernels as kernels
-from lbsim.workload.campus_plan import (
-    EPOCH,
-    FACTS,
-    OWN_FRAME,
-    TRAIN,
-    TRAIN_GAP,
-    Trace,
-    campus_plan,
-)
+from lbsim.workload.campus_facts import FACTS, Trace
+from lbsim.workload.campus_plan import EPOCH, OWN_FRAME, TRAIN, TRAIN_GAP, campus_plan
 from lbsim.workload.packets import Int32s, Traffic, TrafficChunk
 
 _CHUNK = 1 << 18
 
 
-def campus(trace: Trace, seed: int, replication: int = 0) -> Traffic:
-    """Return endless traffic like the trace's: after its 55.9 s the recording begins anew.
+def campus(trace: Trace, seed: int, replication: int = 0, skew: float = 0.0) -> Traffic:
+    """Return endless traffic like the trace's: after its 56 s the recording begins anew.
 
     Packets of later laps are the same events in a new order. The first call for a trace and seed draws the
-    plan (under a second for "campus", a few for "campus-4"). Raises ValueError for an unknown trace.
+    plan (under a second for "campus", a few for "campus-4", 5 s for "campus-8"). `skew`: as of
+    `campus_plan`. Raises ValueError for an unknown trace.
     """
-    plan = campus_plan(trace, seed, replication)
+    plan = campus_plan(trace, seed, replication, skew)
     facts = FACTS[trace]
 
     def chunks(checksums: bool) -> Iterator[TrafficChunk]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import as_file, files
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,30 +18,10 @@ from numpy.typing import NDArray
 from lbsim.rng import stream
 from lbsim.units import MS, SECOND, US, WIRE_OVERHEAD
 from lbsim.workload import campus_kernels as kernels
-from lbsim.workload.campus_tuples import campus_tuples
-from lbsim.workload.distributions import Distribution, read_table
+from lbsim.workload.campus_facts import FACTS, Floats, Trace, flow_columns, frame_sizes, second_columns
+from lbsim.workload.campus_tuples import campus_tuples, skewed_tuples
+from lbsim.workload.distributions import Distribution
 from lbsim.workload.packets import FlowTable, Int32s, Int64s
-
-Trace = Literal["campus", "campus-4"]
-Floats = NDArray[np.float64]
-
-
-class Facts(NamedTuple):
-    """Published totals of a trace; `windows` is the number of recordings merged into it."""
-
-    packets: int
-    pps: float  # mean of the whole recording
-    mean_frame: float  # bytes, without FCS
-    flows: int  # directional 5-tuples
-    largest: int  # packets of the largest flow
-    windows: int
-
-
-FACTS: Final[dict[str, Facts]] = {
-    "campus": Facts(28_363_552, 507_376.0, 1011.17, 539_021, 4_425_709, 1),
-    "campus-4": Facts(104_454_970, 1_868_681.0, 1002.17, 2_189_989, 4_415_866, 4),
-}
-"""source: rsspp/experiments, count/."""
 
 EPOCH: Final = 100 * MS  # the period of the RSS++ balancer; nothing here is faster but the trains
 CLOCK_LAG: Final = 0.45  # s; the receiver that counted flows began its seconds earlier than the sender
@@ -107,8 +86,12 @@ class CampusPlan:
 
 
 @lru_cache(maxsize=2)
-def campus_plan(trace: Trace, seed: int, replication: int = 0) -> CampusPlan:
-    """Return the plan of a recording, drawn from the streams "sizes", "flows" and "gaps"."""
+def campus_plan(trace: Trace, seed: int, replication: int = 0, skew: float = 0.0) -> CampusPlan:
+    """Return the plan of a recording, drawn from the streams "sizes", "flows" and "gaps".
+
+    With `skew` heavy flows have tuples whose bytes add up to some buckets more often than to others, see
+    `skewed_tuples`; nothing else changes.
+    """
     if trace not in FACTS:
         raise ValueError(f"trace {trace!r} is not known: use one of {', '.join(FACTS)}")
     facts = FACTS[trace]
@@ -124,27 +107,12 @@ def campus_plan(trace: Trace, seed: int, replication: int = 0) -> CampusPlan:
         trace, sizes, mean_frame, clock_packets, clock_times, stream(seed, "gaps", replication)
     )
     tuples = campus_tuples(facts.flows, facts.windows, stream(seed, "flows", replication))
+    if skew:
+        heavy = int(np.count_nonzero(sizes > HEAVY))
+        tuples = skewed_tuples(tuples, heavy, skew, stream(seed, "order", replication))
     return CampusPlan(
         trace, seed, tuples, sizes, starts, flow, count, frames, low, width, clock_packets, clock_times
     )
-
-
-def frame_sizes(trace: Trace) -> Distribution:
-    """Return the published law of the trace's frame sizes, bytes without FCS."""
-    name = {"campus": "campus_frames.csv", "campus-4": "campus_4_frames.csv"}[trace]
-    with as_file(files("lbsim.workload") / "data" / name) as path:
-        return read_table(path)
-
-
-def published_columns(name: str, trace: Trace) -> dict[str, Floats]:
-    """Return the numeric columns of a trace in `data/campus_flows.csv` or `data/campus_seconds.csv`.
-
-    In the first, the rows of span 0 are about the whole recording, those of span 1 about one second.
-    """
-    text = (files("lbsim.workload") / "data" / f"{name}.csv").read_text("utf-8")
-    header, *rows = (line.split(",") for line in text.splitlines() if not line.startswith("#"))
-    mine = np.array([row[1:] for row in rows if row[0] == trace], dtype=np.float64)
-    return dict(zip(header[1:], mine.T, strict=True))
 
 
 def _flow_sizes(trace: Trace, rng: np.random.Generator) -> Int64s:
@@ -154,7 +122,7 @@ def _flow_sizes(trace: Trace, rng: np.random.Generator) -> Int64s:
     comes out right; the largest flow is given.
     """
     facts = FACTS[trace]
-    table = published_columns("campus_flows", trace)
+    table = flow_columns(trace)
     knots, cdf = (table[name][table["span"] == 0] for name in ("packets", "flows"))
     law = Distribution("flow sizes", knots, cdf / cdf[-1], "log", "packets", "rsspp/experiments")
     n = facts.flows - 1
@@ -201,7 +169,7 @@ def _mean_over(frames: Int32s, low: Floats, high: Floats) -> Floats:
 def _clock(trace: Trace) -> tuple[Int64s, Int64s]:
     """Return (packet number, ps) at the published seconds; the last one is cut so that the mean pps holds."""
     facts = FACTS[trace]
-    counts = published_columns("campus_seconds", trace)["packets"]
+    counts = second_columns(trace)["packets"]
     total = np.append(0, np.cumsum(counts[counts > 0]))
     packets = np.rint(total * (facts.packets / total[-1])).astype(np.int64)
     times = np.arange(len(packets), dtype=np.int64) * SECOND
@@ -271,7 +239,7 @@ def _heavy_spans(
 
 def _first_times(trace: Trace, n: int, heavy: Floats, end: float, rng: np.random.Generator) -> Floats:
     """Return n times (s) that, with the begins of the heavy flows, follow the published new flows."""
-    new = published_columns("campus_seconds", trace)["new"]
+    new = second_columns(trace)["new"]
     edges = np.clip(np.arange(len(new) + 1) - CLOCK_LAG, 0, end)
     new = np.maximum(new - np.histogram(heavy, edges)[0], 0)
     total = np.append(0, np.cumsum(new))
@@ -281,7 +249,7 @@ def _first_times(trace: Trace, n: int, heavy: Floats, end: float, rng: np.random
 
 def _frame_series(trace: Trace, edges: Floats, wanted: Floats, total: float) -> Floats:
     """Return the published mean frame (bytes) of every epoch, scaled to the total number of bytes."""
-    table = published_columns("campus_seconds", trace)
+    table = second_columns(trace)
     packets, bits = (table[name][table["packets"] > 0] for name in ("packets", "bits"))
     frame = bits / packets / 8 - WIRE_OVERHEAD
     series = frame[np.minimum(edges[:-1].astype(np.int64), len(frame) - 1)]

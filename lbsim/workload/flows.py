@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lbsim.rng import stream
 from lbsim.scenario import Flows
-from lbsim.workload.campus_plan import frame_sizes
+from lbsim.workload.campus_facts import frame_sizes
 from lbsim.workload.distributions import Distribution, published
 from lbsim.workload.packets import FlowTable, Traffic, TrafficChunk
 

@@ -72,3 +72,11 @@ class Packets(NamedTuple):
         """Return the packets first .. last - 1, without copying."""
         k = slice(first, last)
         return Packets(self.time[k], self.bucket[k], self.flow[k], self.frame[k], self.service[k])
+
+    def where(self, keep: NDArray[np.bool_]) -> Packets:
+        """Return the packets that `keep`, bool[n], is true of, in order."""
+        if keep.all():
+            return self
+        return Packets(
+            self.time[keep], self.bucket[keep], self.flow[keep], self.frame[keep], self.service[keep]
+        )
