@@ -27,6 +27,8 @@ STREAMS: Final = (
     "windows",
     "reports",
     "pauses",
+    "rules",
+    "routes",
 )
 """Stream names; a name's position is its spawn key, so append new names and never reorder."""
 

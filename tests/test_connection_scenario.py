@@ -375,7 +375,7 @@ REFUSALS = [  # what is said, and what was changed in GOOD to deserve it
     ("duration: missing; write text such as", ('duration = "60s"\nwarmup = "10s"', "")),
     ("warmup: 60s is not below duration 60s; shorten it", ('"10s"', '"60s"')),
     ("measure.interval: 1us is 6.0e+07 samples, at most 1e+06; write 60us or more", ('"1s"', '"1us"')),
-    ("server: unknown field; did you mean churn.changes.server?", ("warmup", "server = 3\nwarmup")),
+    ("server: unknown field; did you mean churn.changes.0.server?", ("warmup", "server = 3\nwarmup")),
     # clients
     ('clients: kind "opn" is none of open, urls; did you mean "open"?', ('"open"', '"opn"')),
     (

@@ -22,17 +22,21 @@ from lbsim.scenario import (
     Deterministic,
     Exponential,
     Fixed,
+    FlowDirector,
     Flows,
     Grow,
     Lognormal,
     Measure,
+    Metron,
     Nic,
+    NicLimit,
     OnOff,
     Pareto,
     PerBucket,
     Poisson,
     PolicyDispatch,
     Profile,
+    QueueLimit,
     Rate,
     Recorded,
     Rss,
@@ -55,8 +59,8 @@ from lbsim.scenario import (
     load_scenario,
     override,
 )
-from lbsim.scenario.dispatch import AnyDispatch
 from lbsim.scenario.models import KINDS
+from lbsim.scenario.nic import AnyDispatch
 from lbsim.scenario.traffic import MOST_PORTS
 from lbsim.study import is_sweep
 from lbsim.units import MS, SECOND, US, parse_time
@@ -110,6 +114,7 @@ slow = st.builds(Work, st.integers(50 * US, MS))  # keeps rates within what batc
 rates = st.builds(Rate, floats(1, 9e6), st.just("pps")) | st.builds(Rate, floats(1e6, 1e9), st.just("bps"))
 paces = st.fixed_dictionaries({"rate": rates}) | st.fixed_dictionaries({"load": floats(1e-3, 2)})
 keys = st.sampled_from(["microsoft", "symmetric", "random:12", "6d5a" * 20])
+hashes = st.sampled_from(["toeplitz", "byte_sum"])
 tables = st.sampled_from([64, 128, 512, 4096])
 batches = st.builds(
     Batch,
@@ -161,15 +166,17 @@ def scalings(cores: int) -> st.SearchStrategy[Scaling | None]:
     )
 
 
-def with_tables(cores: int) -> st.SearchStrategy[Rss | Rsspp | RssRoundRobin | TrafficClasses]:
+def with_tables(cores: int) -> st.SearchStrategy[Rss | Rsspp | RssRoundRobin | TrafficClasses | Metron]:
     """Every dispatch whose table names the core of a flow."""
     return st.one_of(
         st.builds(
             Rss,
             table=tables,
             key=keys,
+            hash=hashes,
             grow=st.none() | st.builds(Grow, start=st.integers(1, cores), every=periods),
         ),
+        st.builds(Rss, table=tables, key=keys, hash=hashes, fill=st.just("random")),
         st.builds(
             lambda tick, longer, **rest: Rsspp(
                 tick=tick, tick_max=None if longer is None else tick + longer, **rest
@@ -178,6 +185,7 @@ def with_tables(cores: int) -> st.SearchStrategy[Rss | Rsspp | RssRoundRobin | T
             longer=st.none() | times,
             table=tables,
             key=keys,
+            hash=hashes,
             threshold=floats(0, 1),
             target_load=floats(0.01, 1),
             load=st.sampled_from(["cycles", "cpu"]),
@@ -187,7 +195,21 @@ def with_tables(cores: int) -> st.SearchStrategy[Rss | Rsspp | RssRoundRobin | T
             begin=times,
             scaling=scalings(cores),
         ),
-        st.builds(RssRoundRobin, table=tables, key=keys, tick=periods),
+        st.builds(RssRoundRobin, table=tables, key=keys, hash=hashes, tick=periods),
+        st.builds(
+            Metron,
+            scope=st.sampled_from(["mac", "rules", "rss"]),
+            rules=st.integers(64, 65536),
+            period=periods,
+            up=floats(0.5, 1),
+            down=floats(0, 0.5),
+            hold=times,
+            memory=floats(0, 0.99),
+            load=st.sampled_from(["cycles", "proc_stat"]),
+            rule_latency=times,
+            per_rule=times,
+            scaling=scalings(cores),
+        ),
         st.builds(
             lambda moves, **rest: TrafficClasses(controller=moves[0], scaling=moves[1], **rest),
             moves=st.tuples(st.just(True), scalings(cores)) | st.just((False, None)),
@@ -261,6 +283,10 @@ def served(draw: st.DrawFn) -> tuple[AnyDispatch, Server, Measure]:
         st.one_of(
             st.tuples(with_tables(server.cores), st.just(st.none() | per_bucket | shared)),
             st.tuples(st.just(Sprayer()), st.just(st.none() | shared)),
+            st.tuples(
+                st.builds(FlowDirector, entries=st.integers(1, 2**20), latency=times, table=tables, key=keys),
+                st.just(st.none() | shared),
+            ),
             st.tuples(software, st.just(st.none())),
             st.tuples(st.builds(PolicyDispatch, policy=st.sampled_from(["in_turn", "mine_2"])), st.none()),
         )
@@ -271,13 +297,18 @@ def served(draw: st.DrawFn) -> tuple[AnyDispatch, Server, Measure]:
     return dispatch, server, measure
 
 
+limits = st.none() | st.builds(NicLimit, rate=rates, burst=st.integers(1, 4096))
+queues = st.none() | st.builds(QueueLimit, per_packet=spans, per_byte=st.integers(0, US))
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     traffic, arrivals = draw(traffics), draw(arrival_kinds)
     dispatch, server, measure = draw(served())
+    limit, queue = draw(limits), draw(queues) if not isinstance(dispatch, Software) else None
     if isinstance(traffic, Flows) and isinstance(arrivals, Recorded):
         cost = server.cost.model_copy(update={"per_batch": Work(0)})
-        arrivals, dispatch = draw(closed), draw(with_tables(server.cores))
+        arrivals, dispatch, limit, queue = draw(closed), draw(with_tables(server.cores)), None, None
         traffic = Flows(flows=draw(st.integers(1, 10**4)), frame=1514)
         server = Server(cores=server.cores, ring=server.ring, burst=1, clock=server.clock, cost=cost)
         measure = measure.model_copy(update={"reordering": False})
@@ -290,7 +321,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         warmup=draw(st.integers(0, duration - 1)),
         traffic=traffic,
         arrivals=arrivals,
-        nic=Nic(dispatch=dispatch),
+        nic=Nic(dispatch=dispatch, limit=limit, queue=queue),
         server=server,
         measure=measure,
     )
@@ -349,7 +380,7 @@ def test_examples_load_and_fit_the_schema(path):
 def test_there_are_examples_of_ways_to_choose_a_core():
     scenarios = map(load_scenario, EXAMPLES)
     kinds = {scenario.nic.dispatch.kind for scenario in scenarios if isinstance(scenario, Scenario)}
-    assert kinds == {"rss", "rss++", "sprayer", "software", "policy"}
+    assert kinds == {"rss", "rss++", "sprayer", "metron", "software", "policy"}
 
 
 def test_files_are_found_from_the_scenario_file(tmp_path):
@@ -414,13 +445,14 @@ REFUSALS = [  # what is said, and what was changed in GOOD to deserve it
     ("traffic: 3 is not a table; write a table with kind = one of", ('{ kind = "flows" }', "3")),
     # kinds and choices
     (
-        'nic.dispatch: kind "rsss" is none of rss, rss++, rssrr, sprayer, classes, software, policy; did you',
+        'nic.dispatch: kind "rsss" is none of rss, rss++, rssrr, sprayer, classes, metron, flow_director, '
+        'software, policy; did you mean "rss"?',
         ('"rss"', '"rsss"'),
     ),
     ("traffic: kind is missing; write kind = one of flows, campus, capture", ('kind = "flows"', "flows = 3")),
     ('traffic: kind "poisson" is none of flows, campus, capture', ('"flows"', '"poisson"')),
     (
-        'traffic.trace: "campus4" is none of campus, campus-4; did you mean "campus',
+        'traffic.trace: "campus4" is none of campus, campus-4, campus-8; did you mean "campus',
         ('"flows"', '"campus", trace = "campus4"'),
     ),
     ('grain: "flow" is none of packet', ("warmup", 'grain = "flow"\nwarmup')),

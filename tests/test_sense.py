@@ -8,12 +8,16 @@ from lbsim.scenario import (
     Closed,
     Cost,
     Fixed,
+    FlowDirector,
     Flows,
     Grow,
     Measure,
+    Metron,
+    NicLimit,
     PerBucket,
     Poisson,
     PolicyDispatch,
+    QueueLimit,
     Rss,
     Rsspp,
     Scaling,
@@ -29,7 +33,7 @@ from lbsim.scenario import (
 )
 from lbsim.scenario.sense import series_problems
 from lbsim.scenario.traffic import AnyArrivals
-from lbsim.units import MS, SECOND, US
+from lbsim.units import MS, NS, SECOND, US
 
 CLOSED = Closed(link="100Gbps", window=30.0, delay="50us")
 
@@ -265,6 +269,111 @@ CASES = [  # what is said, of what, deserved by which changes, and what mends it
         OPEN,
         {"measure.reordering": True, "nic.dispatch": PolicyDispatch(policy="random")},
         {"nic.dispatch.kind": "software"},
+    ),
+    # dispatch by rules
+    (
+        "server.cores: 65 cores share 64 rules; lower it or raise nic.dispatch.rules",
+        OPEN,
+        {"server.cores": 65, "nic.dispatch": Metron(rules=64)},
+        {"nic.dispatch.rules": 65},
+    ),
+    (
+        "server.cores: 513 cores share the 512 entries of metron in scope rss; lower it to 512",
+        OPEN,
+        {"server.cores": 513, "nic.dispatch": Metron(scope="rss", rules=64)},
+        {"server.cores": 512},
+    ),
+    (
+        "server.cores: 65 cores share the 64 entries of nic.dispatch.table; lower it or raise",
+        OPEN,
+        {"server.cores": 65, "nic.dispatch": FlowDirector(table=64)},
+        {"nic.dispatch.table": 128},
+    ),
+    (
+        "nic.dispatch.scaling.start: 5, but server.cores is 4; write 1 to 4",
+        OPEN,
+        {"nic.dispatch": Metron(scaling=Scaling(start=5))},
+        {"nic.dispatch.scaling.start": 4},
+    ),
+    (
+        "nic.dispatch.controller: agent, but in scope rss only the global controller scales",
+        OPEN,
+        {"nic.dispatch": {"kind": "metron", "scope": "rss", "controller": "agent"}},
+        {"nic.dispatch.controller": "none"},
+    ),
+    (
+        "server.state.kind: per_bucket, but flow_director has no table whose buckets own flows; write shared",
+        OPEN,
+        {"nic.dispatch": FlowDirector(), "server.state": PerBucket()},
+        {"server.state": Shared()},
+    ),
+    (
+        "nic.dispatch.kind: flow_director, but a closed loop needs a table that names the core of a flow",
+        LOOP,
+        {"nic.dispatch.kind": "flow_director"},
+        {"nic.dispatch.kind": "metron"},
+    ),
+    (
+        "nic.dispatch.migration: 1us, but cores that serve a closed loop never stall; write 0",
+        LOOP,
+        {"nic.dispatch": Metron(migration=US)},
+        {"nic.dispatch.migration": 0},
+    ),
+    # the table and what the NIC takes
+    (
+        "nic.dispatch.fill: random, but cores that come into use write the table anew, in turn",
+        OPEN,
+        {"nic.dispatch": Rss(fill="random", grow=Grow(every=SECOND))},
+        {"nic.dispatch.fill": "turn"},
+    ),
+    (
+        "nic.queue: per_packet and per_byte are 0, which limits nothing; write one of them",
+        OPEN,
+        {"nic.queue": {"per_packet": 0}},
+        {"nic.queue.per_byte": 80},
+    ),
+    (
+        "nic.queue: given, but where software dispatches, the one queue is that of the dispatcher",
+        OPEN,
+        {"nic.queue": QueueLimit(per_packet=NS), "nic.dispatch": Software()},
+        {"nic.queue": None},
+    ),
+    (
+        "nic.queue: it makes hours of the largest frame; write less",
+        OPEN,
+        {"nic.queue": QueueLimit(per_byte=SECOND)},
+        {"nic.queue.per_byte": SECOND // 2},
+    ),
+    (
+        "nic.queue: given, but is not simulated in a closed loop, whose rate is that of arrivals.link",
+        LOOP,
+        {"nic.queue": QueueLimit(per_byte=1)},
+        {"nic.queue": None},
+    ),
+    (
+        "nic.limit: given, but is not simulated in a closed loop, whose rate is that of arrivals.link",
+        LOOP,
+        {"nic.limit": NicLimit(rate="1Mpps")},
+        {"nic.limit": None},
+    ),
+    (
+        "nic.limit.burst: 1048576 of the largest frames take 90 days at 10kbps, at most 53",
+        OPEN,
+        {"nic.limit": NicLimit(rate="10kbps", burst=2**20)},
+        {"nic.limit.burst": 2**19},
+    ),
+    # hardware
+    (
+        'server.cost.work.time: 700cycles need a clock; set server.clock, e.g. "3.7GHz", or write a time',
+        OPEN,
+        {"server.cost.work.time": "700cycles"},
+        {"server.hardware": "rsspp"},
+    ),
+    (
+        "nic.dispatch.per_packet: 7cycles need a clock; set server.clock",
+        OPEN,
+        {"nic.dispatch": Software(per_packet="7cycles")},
+        {"server.hardware": "rsspp"},
     ),
     # profiles
     (

@@ -1,7 +1,9 @@
 """WHAT to simulate: frozen, strict models; TOML in and out; nothing runs here."""
 
+from lbsim.scenario.chain import Chain
 from lbsim.scenario.churn import AnyChurn, Change, Flaps, Schedule, Updates
 from lbsim.scenario.clients import AnyClients, Open, Urls
+from lbsim.scenario.cluster import Choosing, Cluster, CrossRss
 from lbsim.scenario.connections import ConnectionMeasure, ConnectionScenario, Servers
 from lbsim.scenario.consistency import (
     Adapt,
@@ -16,9 +18,7 @@ from lbsim.scenario.consistency import (
     SilkRoad,
 )
 from lbsim.scenario.dispatch import (
-    AnyDispatch,
     Grow,
-    Nic,
     PolicyDispatch,
     Rss,
     Rsspp,
@@ -30,9 +30,25 @@ from lbsim.scenario.dispatch import (
 )
 from lbsim.scenario.errors import ScenarioError
 from lbsim.scenario.fields import Rate, Work
+from lbsim.scenario.functions import (
+    AnyFunction,
+    Backends,
+    Dpi,
+    Firewall,
+    Forward,
+    Monitor,
+    Napt,
+    Route,
+    Router,
+    Rule,
+    Sanity,
+    WorkPackage,
+)
 from lbsim.scenario.machine import PerBucket, Server, Shared, Stalls
 from lbsim.scenario.measure import Measure
+from lbsim.scenario.metron import FlowDirector, Metron
 from lbsim.scenario.models import Scenario
+from lbsim.scenario.nic import AnyDispatch, Nic, NicLimit, QueueLimit
 from lbsim.scenario.request_balancer import BalancerCost, RequestBalancer, Signal
 from lbsim.scenario.request_clients import AnyRequestClients, Independent, Paced, Retry, Traced, Users
 from lbsim.scenario.request_servers import (
@@ -81,7 +97,12 @@ __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "Batch",
     "Profile",
     "Rate",
+    "Cluster",
+    "CrossRss",
+    "Choosing",
     "Nic",
+    "NicLimit",
+    "QueueLimit",
     "AnyDispatch",
     "Rss",
     "Grow",
@@ -90,6 +111,8 @@ __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "Scaling",
     "Sprayer",
     "TrafficClasses",
+    "Metron",
+    "FlowDirector",
     "Software",
     "PolicyDispatch",
     "Server",
@@ -105,6 +128,19 @@ __all__ = [  # noqa: RUF022  # the way of a packet, not the alphabet
     "Bimodal",
     "Table",
     "Stalls",
+    "Chain",
+    "AnyFunction",
+    "Forward",
+    "Firewall",
+    "Rule",
+    "Router",
+    "Route",
+    "Napt",
+    "Backends",
+    "Monitor",
+    "Dpi",
+    "Sanity",
+    "WorkPackage",
     "Measure",
     "ConnectionScenario",
     "AnyClients",

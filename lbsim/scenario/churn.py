@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from heapq import heappop, heappush
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -140,15 +140,20 @@ def _needless_detection(path: str, do: str, detect: int) -> Iterator[str]:
         )
 
 
-def churn_problems(churn: AnyChurn, parts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a churn cannot do with the servers and the duration in `parts`, where those are known."""
-    servers, duration = parts.get("servers"), parts.get("duration")
-    if servers is None:
-        return
-    active = servers.initial
+class Pool(NamedTuple):
+    """The servers that come and go, as the problems of a churn speak of them."""
+
+    configured: int
+    active: int  # at the start
+    fields: tuple[str, str] = ("servers.configured", "servers.active")  # that say so
+
+
+def churn_problems(churn: AnyChurn, pool: Pool, duration: int | None) -> Iterator[str]:
+    """Yield what a churn cannot do with a pool in a duration, where that is known."""
+    active = pool.active
     match churn:
         case Schedule():
-            yield from _replay(churn, servers.configured, active)
+            yield from _replay(churn, pool)
         case Updates() if active < 2:
             yield "churn.kind: updates, but with one active server none can ever go; write more servers"
         case Flaps() if churn.servers >= active:
@@ -173,13 +178,14 @@ def _too_many(churn: AnyChurn, duration: int) -> Iterator[str]:
             yield f"churn.up: {many} changes, at most {MOST_CHANGES:.0e}; write longer times in up and down"
 
 
-def _replay(schedule: Schedule, configured: int, active: int) -> Iterator[str]:
+def _replay(schedule: Schedule, pool: Pool) -> Iterator[str]:
     """Yield the changes that cannot be, counting active servers and spares through time.
 
     A server that crashed is nothing that another change picks; it may be named to come back, and becomes a
     spare when the crash is detected. Where a named server is can be told until a random choice may have met
     it; what cannot be told is taken for possible, what is refused for not done.
     """
+    configured, active, _ = pool
     up, spares = active, configured - active
     known: dict[int, tuple[str, int]] = {}  # of named servers: active, spare or down, from which change on
     chance = {"active": -1, "spare": -1}  # the last change that took any server from there
@@ -198,7 +204,7 @@ def _replay(schedule: Schedule, configured: int, active: int) -> Iterator[str]:
         back = server is not None and (
             where == "down" or (where is None and any(whom is None for *_, whom in detections))
         )
-        if problem := _impossible(change, where, configured, up, count if back else spares):
+        if problem := _impossible(change, where, pool, up, count if back else spares):
             yield f"churn.changes.{k}.{problem}"
             continue
         before, after = ("spare", "active") if change.do == "add" else ("active", "spare")
@@ -215,11 +221,12 @@ def _replay(schedule: Schedule, configured: int, active: int) -> Iterator[str]:
             known[server] = after, k
 
 
-def _impossible(change: Change, where: str | None, configured: int, up: int, spares: int) -> str:
+def _impossible(change: Change, where: str | None, pool: Pool, up: int, spares: int) -> str:
     """Return field and problem of a change that cannot be done, "" where it can.
 
     `where` the named server is; None where chance decides that, or none is named.
     """
+    configured, _, (all_of_them, at_start) = pool
     do, count, server, time = change.do, change.servers, change.server, format_time(change.at)
     if server is not None and server >= configured:
         return f"server: {server} is not among the {configured} configured; write {configured - 1} or less"
@@ -232,7 +239,7 @@ def _impossible(change: Change, where: str | None, configured: int, up: int, spa
                 if not spares
                 else f"only {spares} {'spare is' if spares == 1 else 'spares are'}"
             )
-            more = f"raise servers.configured to {configured + count - spares} or lower servers.active"
+            more = f"raise {all_of_them} to {configured + count - spares} or lower {at_start}"
             return f"servers: {count} to add at {time}, but {have} left; {more}, or add later"
         return ""
     if where in ("spare", "down"):

@@ -7,12 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from lbsim.scenario.churn import (
-    CHURN_KINDS,
-    MOST_SERVERS,
-    AnyChurn,
-    churn_problems,
-)
+from lbsim.scenario.churn import CHURN_KINDS, MOST_SERVERS, AnyChurn, Pool, churn_problems
 from lbsim.scenario.clients import CLIENT_KINDS, AnyClients
 from lbsim.scenario.consistency import (
     CONSISTENCY_KINDS,
@@ -129,8 +124,10 @@ class ConnectionScenario(Part):
     @field_validator("churn")
     @classmethod
     def _churn_fits(cls, churn: AnyChurn | None, info: ValidationInfo) -> AnyChurn | None:
-        if churn is not None:
-            refuse(*churn_problems(churn, info.data))
+        servers = info.data.get("servers")
+        if churn is not None and servers is not None:
+            pool = Pool(servers.configured, servers.initial)
+            refuse(*churn_problems(churn, pool, info.data.get("duration")))
         return churn
 
     @field_validator("measure")

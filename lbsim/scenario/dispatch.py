@@ -1,4 +1,4 @@
-"""The network interface: which core gets a packet."""
+"""How the network interface chooses a core for a packet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from lbsim.scenario.errors import refuse
 from lbsim.scenario.fields import Identifier, Key, Period, TableSize, Time, Work, WorkText
 from lbsim.scenario.part import Part
 from lbsim.units import MS, format_time
+
+Hash = Literal["toeplitz", "byte_sum"]
 
 
 class Grow(Part):
@@ -49,6 +51,12 @@ class Rss(Part):
     """Entries of the indirection table, a power of two."""
     key: Key = Field(default="microsoft", min_length=1, max_length=200)
     """Hash key: microsoft, mlx5, symmetric, random:N, or 40 to 52 bytes in hexadecimal."""
+    hash: Hash = "toeplitz"
+    """What names the entry. byte_sum: the plain sum of the bytes of addresses and ports, as the published
+    CrossRSS experiments hash; it has no key."""
+    fill: Literal["turn", "random"] = "turn"
+    """Which core each entry holds. turn: entry i holds core i mod cores. random: a core drawn by a Mersenne
+    Twister that is seeded with the server's number, as the published CrossRSS experiments do."""
     grow: Grow | None = None
     """Takes cores into use one after another; left out, all serve from the start."""
 
@@ -61,6 +69,8 @@ class RssRoundRobin(Part):
     """Entries of the indirection table, a power of two."""
     key: Key = Field(default="microsoft", min_length=1, max_length=200)
     """Hash key, as for rss."""
+    hash: Hash = "toeplitz"
+    """What names the entry, as for rss."""
     tick: Period = Field(default=100 * MS, validate_default=False)
     """Period of the turns."""
 
@@ -73,6 +83,8 @@ class Rsspp(Part):
     """Entries of the indirection table, a power of two."""
     key: Key = Field(default="microsoft", min_length=1, max_length=200)
     """Hash key, as for rss."""
+    hash: Hash = "toeplitz"
+    """What names the entry, as for rss."""
     tick: Period = Field(default=100 * MS, validate_default=False)
     """Shortest period of the controller."""
     tick_max: Period | None = None
@@ -173,14 +185,3 @@ class PolicyDispatch(Part):
     kind: Literal["policy"] = "policy"
     policy: Identifier = Field(min_length=1, max_length=64, examples=["round_robin"])
     """Its name, e.g. round_robin, random, power_of_two, least_loaded."""
-
-
-AnyDispatch = Rss | Rsspp | RssRoundRobin | Sprayer | TrafficClasses | Software | PolicyDispatch
-"""Every way to choose a core."""
-
-
-class Nic(Part):
-    """The network interface: it chooses a core for every packet."""
-
-    dispatch: AnyDispatch = Field(default_factory=Rss, discriminator="kind")
-    """How it chooses."""

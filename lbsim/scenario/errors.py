@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -67,12 +67,19 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     problems: list[str] = []
     for detail in error.errors(include_url=False):
         found = detail["ctx"]["error"] if detail["type"] == "value_error" else None
+        place = _place(model, detail["loc"])
         if isinstance(found, ScenarioError):  # a contradiction: names its fields itself
-            problems += found.problems
+            problems += [_from_root(problem, place.names) for problem in found.problems]
         else:
-            place = _place(model, detail["loc"])
             problems.append(f"{place.path}: {found or _explain(detail, place)}")
     return problems
+
+
+def _from_root(problem: str, names: list[str]) -> str:
+    """Return a part's own problem with the whole path, where the part is deeper inside than it knows."""
+    first = problem.partition(":")[0].partition(".")[0]
+    above = names[: names.index(first)] if first in names else []
+    return ".".join([*above, problem])
 
 
 class _Place(NamedTuple):
@@ -100,6 +107,8 @@ def _place(root: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
     inside: dict[str, type[BaseModel]] = {}
     for step in loc:
         part = str(step)
+        if here.field is not None and part in _alternatives(here.field):
+            continue
         if isinstance(step, int) and here.field is not None:  # one of an array
             here = here._replace(names=[*here.names, part], field=_element(here.field))
             continue
@@ -116,13 +125,26 @@ def _place(root: type[BaseModel], loc: tuple[int | str, ...]) -> _Place:
     return here
 
 
+def _alternatives(field: FieldInfo) -> dict[str, FieldInfo]:
+    """Return what a field may be that tells its alternatives by tags, e.g. a number or an array."""
+    return {
+        mark.tag: FieldInfo.from_annotation(alternative)
+        for alternative in get_args(field.annotation)
+        for mark in get_args(alternative)[1:]
+        if isinstance(mark, Tag)
+    }
+
+
 def _element(field: FieldInfo) -> FieldInfo:
     """Return the field that each element of an array is like."""
-    return FieldInfo.from_annotation(get_args(field.annotation)[0])
+    return FieldInfo.from_annotation(get_args(_array(field.annotation))[0])
 
 
-def _is_array(field: FieldInfo | None) -> bool:
-    return field is not None and get_origin(field.annotation) is tuple
+def _array(annotation: Any) -> Any:
+    """Return the type of the array that a field may hold, None where it may not."""
+    if get_origin(annotation) is tuple:
+        return annotation
+    return next(filter(None, map(_array, get_args(annotation))), None)
 
 
 def models_in(annotation: Any) -> dict[str, type[BaseModel]]:
@@ -173,7 +195,8 @@ def _unknown(place: _Place) -> str:
     if elsewhere:
         return f"unknown field of kind {place.kind}; it belongs to kind {' or '.join(elsewhere)}"
     close = nearest(name, fields)
-    meant = next((path for path in _paths(place.root) if path.rpartition(".")[2] == name), None)
+    same = [path for path in _paths(place.root) if path.rpartition(".")[2] == name]
+    meant = min(same, key=lambda path: path.count("."), default=None)  # deep inside, few mean it
     meant = meant or (place.beside(close) if close else None)
     return "unknown field; " + (f"did you mean {meant}?" if meant else f"known here: {', '.join(fields)}")
 
@@ -182,8 +205,9 @@ def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield the dotted path of every field."""
     for name, field in model.model_fields.items():
         yield prefix + name
+        inside = f"{prefix}{name}." + ("0." if _array(field.annotation) else "")
         for inner in models_in(field.annotation).values():
-            yield from _paths(inner, f"{prefix}{name}.")
+            yield from _paths(inner, inside)
 
 
 def _kind(detail: ErrorDetails, place: _Place) -> str:
@@ -206,7 +230,9 @@ def _wanted(field: FieldInfo | None) -> str:
     """Say what a field holds and from where to where."""
     if field is None:
         return "something else"
-    if _is_array(field):
+    if alternatives := _alternatives(field):
+        return " or ".join(map(_wanted, alternatives.values()))
+    if _array(field.annotation):
         return f"an array, each of it {_wanted(_element(field))}"
     kinds = models_in(field.annotation)
     if kinds:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lbsim.scenario.errors import refuse
-from lbsim.scenario.fields import Clock, PositiveTime, Work, WorkText
+from lbsim.scenario.fields import Clock, Identifier, PositiveTime, Work, WorkText
 from lbsim.scenario.part import Part
 from lbsim.scenario.work import Cost
 from lbsim.units import SECOND, format_time
@@ -69,9 +69,11 @@ class Server(Part):
     burst: int = Field(default=32, ge=1, le=1024)
     """Most packets that one poll takes."""
     clock: Clock | None = None
-    """Clock of the cores; needed where a cost is in cycles."""
-    cost: Cost
-    """What packets cost."""
+    """Clock of the cores; needed where a cost is in cycles, unless the hardware tells it."""
+    hardware: Identifier | None = Field(default=None, min_length=1, max_length=64)
+    """Profile of the machine: its clock, where `clock` does not say another, and its memory."""
+    cost: Cost = Field(default_factory=Cost)
+    """What packets cost; may be left out where a chain says what is done with them."""
     state: PerBucket | Shared | None = Field(default=None, discriminator="kind")
     """Where the state of flows is kept; left out, packets need none."""
     stalls: Stalls | None = None
@@ -79,7 +81,7 @@ class Server(Part):
 
     @model_validator(mode="after")
     def _clock_for_cycles(self) -> Self:
-        if self.clock is None:
+        if self.clock is None and self.hardware is None:
             refuse(
                 *(
                     f'{path}: {work} need a clock; set server.clock, e.g. "3.7GHz", or write a time'

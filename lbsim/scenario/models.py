@@ -6,8 +6,9 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from lbsim.scenario.chain import Chain
+from lbsim.scenario.cluster import BALANCER_KINDS, Cluster
 from lbsim.scenario.dispatch import (
-    Nic,
     PolicyDispatch,
     Rss,
     Rsspp,
@@ -18,17 +19,22 @@ from lbsim.scenario.dispatch import (
 )
 from lbsim.scenario.errors import refuse
 from lbsim.scenario.fields import PositiveTime, Time, Title
+from lbsim.scenario.functions import FUNCTION_KINDS
 from lbsim.scenario.machine import PerBucket, Server, Shared
 from lbsim.scenario.measure import Measure
+from lbsim.scenario.metron import FlowDirector, Metron
+from lbsim.scenario.nic import Nic
 from lbsim.scenario.part import Part
 from lbsim.scenario.sense import (
     arrivals_problems,
-    dispatch_problems,
     measure_problems,
+    nic_problems,
     packets_of,
     server_problems,
     warmup_problems,
 )
+from lbsim.scenario.sense_chain import chain_problems
+from lbsim.scenario.sense_cluster import cluster_problems
 from lbsim.scenario.traffic import (
     AnyArrivals,
     AnyTraffic,
@@ -68,6 +74,10 @@ class Scenario(Part):
     """Which packets come."""
     arrivals: AnyArrivals = Field(discriminator="kind")
     """When they come."""
+    cluster: Cluster | None = None
+    """Servers behind a balancer; left out, there is one server, and no balancer."""
+    chain: Chain | None = None
+    """What servers do with packets; left out, what `server.cost` says."""
     nic: Nic = Field(default_factory=Nic)
     """Which core gets each."""
     server: Server
@@ -95,10 +105,24 @@ class Scenario(Part):
         refuse(*arrivals_problems(arrivals, info.data.get("traffic")))
         return arrivals
 
+    @field_validator("cluster")
+    @classmethod
+    def _can_balance(cls, cluster: Cluster | None, info: ValidationInfo) -> Cluster | None:
+        if cluster is not None:
+            refuse(*cluster_problems(cluster, info.data.get("arrivals"), info.data.get("duration")))
+        return cluster
+
+    @field_validator("chain")
+    @classmethod
+    def _can_run(cls, chain: Chain | None, info: ValidationInfo) -> Chain | None:
+        if chain is not None:
+            refuse(*chain_problems(chain, info.data))
+        return chain
+
     @field_validator("nic")
     @classmethod
     def _can_dispatch(cls, nic: Nic, info: ValidationInfo) -> Nic:
-        refuse(*dispatch_problems(nic.dispatch, info.data.get("arrivals")))
+        refuse(*nic_problems(nic, info.data))
         return nic
 
     @field_validator("server")
@@ -113,6 +137,11 @@ class Scenario(Part):
         refuse(*measure_problems(measure, info.data))
         return measure
 
+    @property
+    def cores(self) -> int:
+        """Return the cores that serve packets, over all servers; a software dispatcher is not one of them."""
+        return self.server.cores * (self.cluster.servers if self.cluster else 1)
+
     def expected_packets(self) -> float | None:
         """Return roughly how many packets arrive; None where only the capture knows."""
         return packets_of(dict(self))
@@ -122,14 +151,15 @@ class Scenario(Part):
         return self.expected_packets()
 
 
-KINDS: Final[dict[str, type[Part]]] = {
-    part.model_fields["kind"].default: part
-    for part in (
-        *(Flows, Campus, CaptureFile),
-        *(Poisson, Deterministic, OnOff, Batched, Recorded, Closed),
-        *(Rss, Rsspp, RssRoundRobin, Sprayer, TrafficClasses, Software, PolicyDispatch),
-        *(Fixed, Exponential, Lognormal, Pareto, Bimodal, Table),
-        *(PerBucket, Shared),
-    )
-}
+_CHOSEN: Final[tuple[type[Part], ...]] = (
+    *(Flows, Campus, CaptureFile),
+    *(Poisson, Deterministic, OnOff, Batched, Recorded, Closed),
+    *BALANCER_KINDS,
+    *FUNCTION_KINDS,
+    *(Rss, Rsspp, RssRoundRobin, Sprayer, TrafficClasses, Metron, FlowDirector, Software, PolicyDispatch),
+    *(Fixed, Exponential, Lognormal, Pareto, Bimodal, Table),
+    *(PerBucket, Shared),
+)
+
+KINDS: Final[dict[str, type[Part]]] = {part.model_fields["kind"].default: part for part in _CHOSEN}
 """Every part of this grain that is chosen by its kind; no two share a kind."""

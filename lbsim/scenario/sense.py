@@ -10,23 +10,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lbsim.scenario.dispatch import (
-    AnyDispatch,
-    Grow,
-    PolicyDispatch,
-    Rss,
-    Rsspp,
-    RssRoundRobin,
-    Scaling,
-    Software,
-    Sprayer,
-    TrafficClasses,
-)
+from lbsim.scenario.dispatch import PolicyDispatch
 from lbsim.scenario.errors import show
-from lbsim.scenario.fields import LARGEST_FRAME, Work
-from lbsim.scenario.machine import PerBucket, Server, Shared
+from lbsim.scenario.fields import LARGEST_FRAME
+from lbsim.scenario.machine import Server, Shared
 from lbsim.scenario.measure import Measure
+from lbsim.scenario.nic import Nic
+from lbsim.scenario.sense_chain import nic_of_chain_problems, server_of_chain_problems
+from lbsim.scenario.sense_cluster import nic_of_cluster_problems, server_of_cluster_problems
+from lbsim.scenario.sense_nic import cores_problems, dispatch_problems
 from lbsim.scenario.traffic import AnyArrivals, AnyTraffic, Campus, Closed, Flows, Profile, Recorded
+from lbsim.scenario.work import LONGEST_WORK
 from lbsim.units import SECOND, format_time
 
 MOST_PACKETS: Final = 1e13  # days of computing
@@ -34,9 +28,10 @@ MOST_UNITS: Final = 1e7  # packets under way that a closed loop keeps in memory
 MOST_ROWS: Final = 2e8  # rows of a per-packet log that fit a workstation's memory
 MOST_SAMPLES: Final = 1e6  # samples of a time series
 MOST_HISTOGRAMS: Final = 10_000  # 58 kB each
-LONGEST_WORK: Final = 2**53  # ps of one packet, 2.5 hours
-ROUGH_FRAME: Final = {"imix": 350, "campus": 1000, "campus-4": 1000}  # bytes; only to refuse absurd lengths
-ROUGH_PPS: Final = {"campus": 5e5, "campus-4": 2e6}  # same
+ROUGH_FRAME: Final = {"imix": 350} | dict.fromkeys(("campus", "campus-4", "campus-8"), 1000)
+"""Bytes; only to refuse absurd lengths."""
+ROUGH_CLOCK: Final = 2e9  # Hz; same
+ROUGH_PPS: Final = {"campus": 5e5, "campus-4": 2e6, "campus-8": 4e6}  # same
 
 Parts = Mapping[str, Any]
 """The parts of a scenario that are known to be right, by their field."""
@@ -76,27 +71,28 @@ def arrivals_problems(arrivals: AnyArrivals, traffic: AnyTraffic | None) -> Iter
         )
 
 
-def dispatch_problems(dispatch: AnyDispatch, arrivals: AnyArrivals | None) -> Iterator[str]:
+def nic_problems(nic: Nic, parts: Parts) -> Iterator[str]:
     """Yield what keeps packets that come in this way from being dispatched so."""
-    if isinstance(arrivals, Closed) and isinstance(dispatch, Sprayer | Software | PolicyDispatch):
-        yield (
-            f"nic.dispatch.kind: {dispatch.kind}, but a closed loop needs a table that names the core of a "
-            "flow; write rss, rss++, rssrr or classes"
-        )
+    yield from dispatch_problems(nic, parts.get("arrivals"))
+    if parts.get("cluster") is not None:
+        yield from nic_of_cluster_problems(nic, parts["cluster"])
+    if parts.get("chain") is not None:
+        yield from nic_of_chain_problems(nic, parts["chain"])
 
 
 def server_problems(server: Server, parts: Parts) -> Iterator[str]:
     """Yield what keeps the cores from serving such packets, and rates that cannot be or would never end."""
     if "nic" in parts:
-        dispatch: AnyDispatch = parts["nic"].dispatch
-        yield from _idle_cores(dispatch, server.cores)
-        yield from _cores_in_use(dispatch, server.cores)
-        yield from _state(server, dispatch)
-        if isinstance(dispatch, Software):
-            yield from _software(dispatch, server)
+        yield from cores_problems(clocked(server), parts["nic"].dispatch)
+    if parts.get("cluster") is not None:
+        yield from server_of_cluster_problems(server, parts["cluster"])
+    if parts.get("chain") is not None:
+        yield from server_of_chain_problems(server, parts["chain"])
+    elif "chain" in parts:
+        yield from _no_cost(server)
     if isinstance(parts.get("arrivals"), Closed):
         yield from _one_by_one(server)
-    yield from _long_work(server, parts.get("traffic"))
+    yield from _long_work(clocked(server), parts.get("traffic"))
     yield from _pace({**parts, "server": server})
 
 
@@ -155,62 +151,12 @@ def packets_of(parts: Parts) -> float | None:
     return pps * (profile.mean(duration) if profile else 1.0) * int(duration) / SECOND
 
 
-def _idle_cores(dispatch: AnyDispatch, cores: int) -> Iterator[str]:
-    """Refuse cores that could never get a packet."""
-    match dispatch:
-        case Rss(table=entries) | Rsspp(table=entries) | RssRoundRobin(table=entries) if cores > entries:
-            more = f"lower it or raise nic.dispatch.table to {1 << (cores - 1).bit_length()}"
-            yield f"server.cores: {cores} cores share the {entries} entries of nic.dispatch.table; {more}"
-        case TrafficClasses(rules=rules) if cores > rules:
-            yield f"server.cores: {cores} cores share {rules} rules; lower it or raise nic.dispatch.rules"
-        case Sprayer() if cores > 256:
-            yield f"server.cores: {cores} cores share the 256 values Sprayer spreads by; lower it to 256"
-
-
-def _cores_in_use(dispatch: AnyDispatch, cores: int) -> Iterator[str]:
-    """Refuse to take more cores into use than there are."""
-    named: dict[str, int | None] = {}
-    match dispatch:
-        case Rss(grow=Grow(start=start)):
-            named = {"grow.start": start}
-        case (
-            Rsspp(scaling=Scaling(start=first, least=least))
-            | TrafficClasses(scaling=Scaling(start=first, least=least))
-        ):
-            named = {"scaling.start": first, "scaling.least": least}
-    for name, number in named.items():
-        if number is not None and number > cores:
-            yield f"nic.dispatch.{name}: {number}, but server.cores is {cores}; write 1 to {cores}"
-
-
-def _state(server: Server, dispatch: AnyDispatch) -> Iterator[str]:
-    """Refuse state that packets so dispatched would not find."""
-    match server.state:
-        case PerBucket() if isinstance(dispatch, Sprayer | PolicyDispatch | Software):
-            yield (
-                f"server.state.kind: per_bucket, but {dispatch.kind} has no table whose buckets own flows; "
-                "write shared, or nic.dispatch of kind rss, rss++, rssrr or classes"
-            )
-        case Shared() if isinstance(dispatch, Software | PolicyDispatch):
-            yield (
-                f"server.state.kind: shared is not simulated where {dispatch.kind} dispatches; leave "
-                "server.state out, or write nic.dispatch of kind rss, rss++, rssrr, classes or sprayer"
-            )
-
-
-def _software(dispatch: Software, server: Server) -> Iterator[str]:
-    costs = {name: value for name, value in dispatch if isinstance(value, Work)}
-    if server.clock is None and any(work.unit == "cycles" for work in costs.values()):
-        yield from (
-            f'nic.dispatch.{name}: {work} need a clock; set server.clock, e.g. "3.7GHz", or write a time'
-            for name, work in costs.items()
-            if work.unit == "cycles"
-        )
-        return
-    for name, work in costs.items():
-        most = work.ps(server.clock) * (server.cores if name == "contention" else 1)
-        if most > LONGEST_WORK:
-            yield f"nic.dispatch.{name}: {work} make {most:.1e} ps, at most 2.5 hours; write less"
+def _no_cost(server: Server) -> Iterator[str]:
+    """Refuse packets that were given nothing to do."""
+    if "cost" not in server.model_fields_set:
+        yield "server.cost: missing; write a table with work, or chain, with what is done with packets"
+    elif not server.cost.model_fields_set:
+        yield 'server.cost: empty; write e.g. work = { kind = "fixed", time = "1us" }, or chain'
 
 
 def _one_by_one(server: Server) -> Iterator[str]:
@@ -252,17 +198,31 @@ def _long_work(server: Server, traffic: AnyTraffic | None) -> Iterator[str]:
 
 def _pps(parts: Parts) -> float | None:
     """Return roughly the packets per second offered at factor 1; None where only the capture knows."""
-    if not parts.keys() >= {"traffic", "arrivals", "server"}:  # some part was refused before
+    if not parts.keys() >= {
+        "traffic",
+        "arrivals",
+        "cluster",
+        "chain",
+        "server",
+    }:  # some part was refused before
         return None
     traffic, arrivals = parts["traffic"], parts["arrivals"]
     frame = _rough_frame(traffic)
     if isinstance(arrivals, Closed):
         return arrivals.link.pps(frame)
     if arrivals.load is not None:
-        return float(arrivals.load * parts["server"].capacity(frame))
+        servers = parts["cluster"].initial if parts.get("cluster") else 1
+        return float(arrivals.load * servers * clocked(parts["server"]).capacity(frame))
     if arrivals.rate is not None:
         return float(arrivals.rate.pps(frame))
     return float(ROUGH_PPS[traffic.trace] * arrivals.speed) if isinstance(traffic, Campus) else None
+
+
+def clocked(server: Server) -> Server:
+    """Return a server with a rough clock where only its hardware knows it."""
+    if server.clock is not None or server.hardware is None:
+        return server
+    return server.model_copy(update={"clock": ROUGH_CLOCK})
 
 
 def _rough_frame(traffic: AnyTraffic) -> float:

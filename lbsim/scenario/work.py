@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from lbsim.scenario.fields import PositiveWork, TableName, Work, WorkText
 from lbsim.scenario.part import Part
+
+LONGEST_WORK: Final = 2**53
+"""Longest work of a packet in ps: 2.5 hours."""
 
 
 class Fixed(Part):
@@ -93,5 +96,5 @@ class Cost(Part):
     """On every packet alike."""
     per_byte: WorkText = Work(0)
     """On every byte of a packet's frame: what looks at the payload."""
-    work: Law = Field(discriminator="kind")
-    """On every packet, drawn from a law."""
+    work: Law = Field(default_factory=lambda: Fixed(time=Work(0)), discriminator="kind")
+    """On every packet, drawn from a law; may be left out where a chain says what is done with packets."""

@@ -19,7 +19,17 @@ import numpy as np
 import lbsim
 from lbsim.balancer import Policy, policies
 from lbsim.balancer.meaning import meaning
-from lbsim.scenario import AnyScenario, CaptureFile, PolicyDispatch, Scenario, Table, Traced, Urls, canonical
+from lbsim.scenario import (
+    AnyScenario,
+    CaptureFile,
+    Choosing,
+    PolicyDispatch,
+    Scenario,
+    Table,
+    Traced,
+    Urls,
+    canonical,
+)
 from lbsim.scenario.part import Part
 from lbsim.study.points.cell import Cell
 
@@ -76,6 +86,8 @@ def policy_named(scenario: AnyScenario) -> tuple[str, str] | None:
     """Return the field that names a scenario's policy, and the name; None where there is none."""
     if not isinstance(scenario, Scenario):
         return "balancer.policy", scenario.balancer.policy
+    if scenario.cluster is not None and isinstance(scenario.cluster.balancer, Choosing):
+        return "cluster.balancer.policy", scenario.cluster.balancer.policy
     dispatch = scenario.nic.dispatch
     return ("nic.dispatch.policy", dispatch.policy) if isinstance(dispatch, PolicyDispatch) else None
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from lbsim.balancer import policies
 from lbsim.engine.connection.run import prepare
 from lbsim.engine.request.run import prepare as prepare_requests
+from lbsim.engine.run import prepare as prepare_packets
 from lbsim.engine.run import run as run_scenario
 from lbsim.metrics.quantities import BY_NAME
 from lbsim.scenario import AnyScenario, ConnectionScenario, RequestScenario, dump_toml
@@ -137,6 +138,8 @@ def _check(sweep: Sweep) -> None:
             prepare(scenario)
         elif isinstance(scenario, RequestScenario):
             prepare_requests(scenario)
+        else:
+            prepare_packets(scenario)
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
