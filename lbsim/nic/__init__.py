@@ -1,7 +1,9 @@
 """Choose a core for a packet: hash or prefix, table, and the balancers that rewrite the table."""
 
+from lbsim.nic.bytesum import byte_sums
 from lbsim.nic.classes import Classes, ClassParams, classes_of, dealt, rearrange, relative_loads
-from lbsim.nic.indirection import bucket_of, round_robin_table, sprayer_table
+from lbsim.nic.indirection import bucket_of, random_table, round_robin_table, sprayer_table
+from lbsim.nic.limit import taken
 from lbsim.nic.load import ROUGH_PERIOD, core_loads, rough_load
 from lbsim.nic.rsspp import Moves, RssppParams, next_tick, rebalance
 from lbsim.nic.scaling import Wish, redistribute, wish
@@ -29,6 +31,7 @@ __all__ = [
     "Vector",
     "Wish",
     "bucket_of",
+    "byte_sums",
     "classes_of",
     "core_loads",
     "dealt",
@@ -36,6 +39,7 @@ __all__ = [
     "next_tick",
     "parse_key",
     "published_vectors",
+    "random_table",
     "rearrange",
     "rebalance",
     "redistribute",
@@ -44,6 +48,7 @@ __all__ = [
     "round_robin_table",
     "sprayer_table",
     "symmetric_key",
+    "taken",
     "vectors_match",
     "wish",
 ]

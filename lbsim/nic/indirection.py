@@ -43,6 +43,26 @@ def bucket_of(hashes: NDArray[np.uint32], size: int) -> NDArray[np.int64]:
     return (hashes & np.uint32(size - 1)).astype(np.int64)
 
 
+def random_table(size: int, cores: int, server: int = 0) -> Table:
+    """Return int64[size], entries drawn uniformly from the cores: how the servers of CrossRSS's poster begin.
+
+    Server s draws from a 32-bit Mersenne Twister seeded with s, by multiplication and rejection (Lemire, ACM
+    TOMACS 2019), as C++'s uniform_int_distribution does (tbarbette/fastclick, crossrss.cc). `size` as above.
+    """
+    _check_size(size)
+    if cores < 1:
+        raise ValueError(f"cores is {cores}: a table needs at least 1 core")
+    words = np.random.RandomState(server)
+    first = 2**32 % cores  # of 2**32 words so many are one too many for some core
+    table: list[int] = []
+    while len(table) < size:
+        draws = words.randint(0, 2**32, size - len(table), dtype=np.uint32).astype(np.uint64)
+        scaled = draws * np.uint64(cores)
+        fair = (scaled & np.uint64(0xFFFFFFFF)) >= first
+        table += (scaled[fair] >> np.uint64(32)).tolist()
+    return np.array(table, np.int64)
+
+
 def _check_size(size: int) -> None:
     if not (1 <= size <= LARGEST_TABLE and size & (size - 1) == 0):
         raise ValueError(
