@@ -23,7 +23,7 @@ from lbsim.cli.variants import Request, label_of, variants_of
 from lbsim.engine.run import run
 from lbsim.metrics.intervals import mean_interval
 from lbsim.metrics.quantities import BY_NAME
-from lbsim.scenario import Rsspp, Scenario, Software, load_scenario, override
+from lbsim.scenario import Fixed, Flaps, Rsspp, Scenario, Software, load_scenario, override
 from lbsim.study import Execution, Ran
 from lbsim.study.running.runner import Interrupted
 
@@ -45,6 +45,19 @@ burst = 1
 kind = "exponential"
 mean = "1us"
 """
+
+CLUSTER = {"servers": 4, "active": 3, "balancer": {"kind": "crossrss"}}
+CLUSTERED = """
+[cluster]
+servers = 4
+balancer = { kind = "crossrss", period = "1ms" }
+"""
+CHAIN = {
+    "arrivals": "{ kind = 'poisson', rate = '2Mpps' }",
+    "chain.functions": "[{ kind = 'firewall' }, { kind = 'work_package' }]",
+    "chain.synthesised": "true",
+    "chain.offload": "nic",
+}
 
 
 def call(*arguments: object) -> Any:
@@ -232,10 +245,59 @@ def test_drops_are_told_by_cause_where_rings_are_not_the_only_one(scenario: Path
             {"arrivals": '{ kind = "closed", link = "10Gbps", window = 30, delay = "50us" }'},
             "burst 1, 10Gbps shared by flows with 30 packets under way",
         ),
+        (CHAIN, "burst 1, firewall > work package synthesised, offloaded to the nic, 2Mpps"),
+        (
+            {**CHAIN, "chain.synthesised": "false", "chain.offload": "none", "chain.execution": "pipeline"},
+            "burst 1, firewall > work package on 2 cores each, 2Mpps",
+        ),
     ],
 )
 def test_the_set_up_is_told_in_a_line(scenario: Path, changes: dict[str, str], said: str) -> None:
     assert about(override(load_scenario(scenario), changes)) == f"4 cores, ring 64, {said}"
+
+
+def test_the_servers_of_a_cluster_are_told(scenario: Path) -> None:
+    cluster = override(load_scenario(scenario), {"cluster": CLUSTER})
+    assert about(cluster) == "3 of 4 servers with 4 cores, ring 64, burst 1, load 70%"
+    flaps = override(cluster, {"cluster.churn": Flaps(up=Fixed(time="1s"), down=Fixed(time="1s"))})
+    assert about(flaps).endswith("burst 1, churn: flaps, load 70%")
+
+
+def test_balancers_of_a_cluster_and_dispatches_behind_them_are_compared(scenario: Path) -> None:
+    scenario.write_text(SCENARIO + CLUSTERED)
+    names = ("power_of_two", "rss++", "crossrss", "maglev+rssrr")
+    asked = variants_of(Request(scenario, against=names))
+    assert [*asked] == ["crossrss+rss", "power_of_two+rss", "crossrss+rss++", "maglev+rssrr"]
+    assert {label_of(variant) for variant in asked.values()} == set(asked)
+    answer = call("run", scenario, "--against", "round_robin", "--json")
+    assert answer.exit_code == 0, answer.output
+    crossed, turned = json.loads(answer.stdout)
+    assert (crossed["dispatch"], turned["dispatch"]) == ("crossrss+rss", "round_robin+rss")
+    assert crossed["packets"] == turned["packets"] > 0
+    assert len(turned["core_load"]) == 16
+    for wrong in ("rsss", "crossrss+x", "x+rss", "software"):
+        refused = call("run", scenario, "--against", wrong)
+        assert refused.exit_code == 2
+        assert "unknown; choose a balancer" in refused.stderr or "table of their own" in refused.stderr
+
+
+def test_a_pipeline_says_why_it_ran(scenario: Path) -> None:
+    pipeline = (
+        "chain.functions=[{kind='dpi'}, {kind='forward'}]",
+        "chain.execution=pipeline",
+        "server.clock=2GHz",
+    )
+    changes = [
+        text
+        for change in (*pipeline, "arrivals={kind='poisson', rate='1Mpps'}")
+        for text in ("--set", change)
+    ]
+    answer = call("run", scenario, *changes)
+    assert answer.exit_code == 0, answer.output
+    assert "compiled: pipeline of cores (functions have cores of their own)" in answer.stdout.replace(
+        "\n", " "
+    )
+    assert "hand_overs" in answer.stdout
 
 
 def test_a_dispatch_is_tuned_where_it_has_the_field(scenario: Path) -> None:
@@ -397,6 +459,32 @@ def test_check_tells_every_problem_of_a_scenario(scenario: Path) -> None:
     assert "did you mean traffic.flows?" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('[cluster]\nservers = 4\nbalancer = { kind = "choosing", policy = "power_of_too" }', "power_of_two"),
+        ('[nic]\ndispatch = { kind = "policy", policy = "power_of_too" }', "power_of_two"),
+        ('[chain]\nfunctions = [{ kind = "dpi" }]\n[server]\nhardware = "packetmil"', "packetmill"),
+        (
+            '[chain]\nfunctions = [{ kind = "dpi" }]\nsynthesised = true\noffload = "switch"\n'
+            'switch = "conform"\n[server]\nhardware = "packetmill"',
+            "conformant",
+        ),
+    ],
+)
+def test_check_knows_the_names_of_policies_and_hardware(scenario: Path, wrong: str, said: str) -> None:
+    text = SCENARIO.replace("load = 0.7", 'rate = "2Mpps"')
+    scenario.write_text(text.replace("[server]", wrong if "[server]" in wrong else wrong + "\n[server]"))
+    answer = call("check", scenario)
+    assert answer.exit_code == 2
+    assert "none of" in answer.stderr
+    assert f"did you mean '{said}'?" in answer.stderr.replace('"', "'")
+    scenario.write_text(
+        scenario.read_text().replace("too", "two").replace('mil"', 'mill"').replace('orm"', 'ormant"')
+    )
+    assert call("check", scenario).exit_code == 0
+
+
 def test_check_reads_the_capture_of_a_scenario(scenario: Path, capture: Path) -> None:
     text = SCENARIO.replace(
         'kind = "flows"\nflows = 64', f'kind = "capture"\nfile = "{capture.name}"\nloops = "forever"'
@@ -476,7 +564,9 @@ def test_an_unknown_figure_is_bad_input(tmp_path: Path) -> None:
 def test_list_names_everything_in_80_columns() -> None:
     answer = call("list")
     assert answer.exit_code == 0
-    for name in ("campus", "on_off", "rss++", "per_bucket", "power_of_two", "imix", "rsspp-fig13"):
+    names = ("campus", "on_off", "rss++", "per_bucket", "power_of_two", "imix", "rsspp-fig13")
+    new = ("crossrss", "choosing", "metron", "flow_director", "napt", "packetmill", "conformant")
+    for name in (*names, *new):
         assert re.search(rf"^  {re.escape(name)} ", answer.stdout, re.MULTILINE), name
     assert max(map(len, answer.stdout.splitlines())) <= 80
 

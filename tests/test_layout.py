@@ -12,6 +12,7 @@ ORDER = [
     "bench",
     "study",
     "engine",
+    "chain",
     "workload",
     "balancer",
     "scenario",

@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 from capture_oracle import FRAME, NOON
 
+from lbsim.chain.hardware import machine
 from lbsim.engine.source import Source, open_source, service_law
-from lbsim.nic import flow_hashes, parse_key
+from lbsim.nic import byte_sums, flow_hashes, parse_key
 from lbsim.nic.classes import classes_of
 from lbsim.rng import stream
 from lbsim.scenario import (
+    Chain,
     Closed,
+    Cluster,
     Cost,
+    CrossRss,
+    Dpi,
     Exponential,
+    Firewall,
+    Fixed,
+    FlowDirector,
     Flows,
+    Metron,
     PerBucket,
     Poisson,
     PolicyDispatch,
@@ -85,6 +94,63 @@ def test_a_table_is_entered_by_the_hash_of_a_flow(dispatch: Any) -> None:
     assert (source.buckets == hashes % 16).all()
     sent = packets(source)
     assert (sent.bucket == source.buckets[sent.flow]).all()
+
+
+@pytest.mark.parametrize("dispatch", [Rss, Rsspp, RssRoundRobin])
+def test_a_table_may_be_entered_by_the_sum_of_bytes(dispatch: Any) -> None:
+    source = open_source(override(BASE, {"nic.dispatch": dispatch(table=16, hash="byte_sum")}))
+    sums = byte_sums(source.traffic.flows)
+    assert (source.hashes == sums).all()
+    assert (source.buckets == sums % 16).all()
+    assert len(set(source.buckets)) > 4
+
+
+def test_flow_director_knows_the_buckets_of_rss() -> None:
+    fields = {"table": 32, "key": "random:4"}
+    rss, director = (
+        open_source(override(BASE, {"nic.dispatch": kind(**fields)})) for kind in (Rss, FlowDirector)
+    )
+    assert (rss.buckets == director.buckets).all()
+    assert (rss.hashes == director.hashes).all()
+
+
+@pytest.mark.parametrize("scope", ["mac", "rules", "rss"])
+def test_metron_knows_classes_or_a_hash(scope: str) -> None:
+    source = open_source(override(BASE, {"nic.dispatch": Metron(scope=scope, rules=20, key="random:4")}))
+    if scope == "rss":
+        assert (source.buckets == flow_hashes(source.traffic.flows, parse_key("random:4")) % 512).all()
+    else:
+        assert (source.buckets == classes_of(source.traffic.flows, 20).of).all()
+
+
+def test_hardware_has_a_clock_where_the_scenario_has_none() -> None:
+    cycles = {"server.cost": Cost(work=Fixed(time="1000cycles"))}
+    own = open_source(override(BASE, {**cycles, "server.hardware": "packetmill"}))
+    assert own.scenario.server.clock == 2e9
+    other = open_source(override(BASE, {**cycles, "server.hardware": "packetmill", "server.clock": None}))
+    assert other.scenario.server.clock == machine("packetmill").clock != 2e9
+    assert set(packets(own).service) == {500_000}
+    assert set(packets(other).service) == {round(1e15 / machine("packetmill").clock)}
+    with pytest.raises(ScenarioError, match=r'^server\.hardware: "packet" is none of .*"packetmill"\?'):
+        open_source(override(BASE, {"server.hardware": "packet"}))
+
+
+def test_a_chain_costs_each_flow_what_its_deployment_says() -> None:
+    chain = Chain(functions=[Firewall(), Dpi()])
+    plain, chained = open_source(BASE), open_source(override(BASE, {"chain": chain}))
+    assert plain.deployment is None
+    assert chained.deployment is not None
+    without, sent = packets(plain), packets(chained)
+    added = chained.deployment.fixed[sent.flow] + chained.deployment.per_byte[sent.flow] * sent.frame
+    assert (sent.service - without.service == added).all()
+    assert added.min() > 0
+    assert len(set(added)) > 2
+
+
+def test_a_load_of_a_cluster_is_one_of_the_servers_at_its_start() -> None:
+    cluster = Cluster(servers=4, active=3, balancer=CrossRss())
+    load = {"arrivals": Poisson(load=0.5), "server.cost": Cost(work=Fixed(time="1us"))}
+    assert open_source(override(BASE, {**load, "cluster": cluster})).pps == 3 * 2 * 0.5 / 1e-6
 
 
 def test_classes_are_the_buckets_of_traffic_classes() -> None:

@@ -14,15 +14,20 @@ from rich.table import Table
 
 from lbsim.balancer import policies
 from lbsim.balancer.policies import READS
+from lbsim.chain.hardware import device, devices, machine, machines
+from lbsim.chain.offload import Device
 from lbsim.cli.app import BAD_INPUT
 from lbsim.cli.variants import dispatchers
 from lbsim.engine.connection.run import prepare
 from lbsim.engine.request.run import prepare as prepare_requests
 from lbsim.engine.request.source import servers_of, source_of
+from lbsim.engine.run import prepare as prepare_packets
+from lbsim.engine.source import open_source
 from lbsim.scenario import (
     AnyChurn,
+    AnyFunction,
     Balancer,
-    CaptureFile,
+    Cluster,
     ConnectionScenario,
     Cost,
     RequestScenario,
@@ -42,8 +47,12 @@ def list_command() -> None:
     sections: dict[str, Iterable[tuple[str, str]]] = {
         "traffic": _kinds(Scenario.model_fields["traffic"].annotation),
         "arrivals": _kinds(Scenario.model_fields["arrivals"].annotation),
+        "cluster.balancer": _kinds(Cluster.model_fields["balancer"].annotation),
         "nic.dispatch": ((kind, _first_line(model)) for kind, model in dispatchers().items()),
         "server.state": _kinds(Server.model_fields["state"].annotation),
+        "server.hardware": ((name, machine(name).note) for name in machines()),
+        "chain.functions": _kinds(AnyFunction),
+        "chain.switch": ((name, _room(device(name))) for name in devices() if device(name).kind == "switch"),
         "policies": ((p.name, f"{p.about} Reads: {p.reads}, {READS[p.reads]}.") for p in policies().values()),
         "clients (connections)": _kinds(ConnectionScenario.model_fields["clients"].annotation),
         "balancer.consistency": _kinds(Balancer.model_fields["consistency"].annotation),
@@ -82,11 +91,9 @@ def check_command(path: Path) -> int:
         prepare_requests(scenario)
         source_of(scenario)  # reads the files it names
         servers_of(scenario)
-    elif isinstance(scenario.traffic, CaptureFile):
-        from lbsim.workload.capture import read_capture
-
-        file = scenario.traffic
-        read_capture(file.file, partial=file.partial, max_bytes=file.max_bytes)
+    else:
+        prepare_packets(scenario)
+        open_source(scenario)  # reads the files it names
     typer.echo(f"{path}: fine")
     return 0
 
@@ -100,6 +107,13 @@ def _check_results(path: Path, problems: list[str]) -> int:
         f"{path}: {f'{len(problems)} files are not as written' if problems else 'every file is as written'}"
     )
     return BAD_INPUT if problems else 0
+
+
+def _room(switch: Device) -> str:
+    """Return what a switch has room for."""
+    if not switch.conformant:
+        return "Lacks what it takes to tell classes apart, so it takes nothing over."
+    return f"{switch.rules} entries in {switch.tables} table{'s' * (switch.tables > 1)}."
 
 
 def _source(table: Distribution) -> str:

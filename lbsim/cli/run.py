@@ -11,12 +11,14 @@ from rich.console import Console
 from lbsim.cli.progress import RunProgress
 from lbsim.cli.show import Variants, estimate, show_variants
 from lbsim.cli.variants import Request, variants_of
+from lbsim.engine.planner import stalls
 from lbsim.engine.run import run
 from lbsim.metrics import AnyResult
 from lbsim.metrics.quantities import quantities_of
 from lbsim.scenario import (
     AnyScenario,
     CaptureFile,
+    Chain,
     Closed,
     ConnectionScenario,
     Independent,
@@ -101,8 +103,13 @@ def about(scenario: AnyScenario) -> str:
         if isinstance(clients, Open) and clients.retry is not None:
             text += f", again {format_time(clients.retry)} after a break"
         return text + (f", churn: {scenario.churn.kind}" if scenario.churn else "")
-    server = scenario.server
+    server, cluster = scenario.server, scenario.cluster
     text = f"{server.cores} cores, ring {server.ring}, burst {server.burst}"
+    if cluster is not None:
+        text = f"{cluster.initial} of {cluster.servers} servers with {text}"
+        text += f", churn: {cluster.churn.kind}" if cluster.churn else ""
+    if scenario.chain is not None:
+        text += f", {_about_chain(scenario.chain)}"
     if server.state is not None:
         text += f", {server.state.kind.replace('_', ' ')} state"
     text += ", " + _pace(scenario.arrivals)
@@ -110,6 +117,16 @@ def about(scenario: AnyScenario) -> str:
         loops = scenario.traffic.loops
         text += ", capture played " + ("on and on" if loops is None else f"{loops} times")
     return text
+
+
+def _about_chain(chain: Chain) -> str:
+    """Return the functions of a chain, and how they run."""
+    text = " > ".join(function.kind.replace("_", " ") for function in chain.functions)
+    if len(chain.stages) > 1:
+        text += f" on {len(chain.stages)} cores each"
+    if chain.synthesised:
+        text += " synthesised"
+    return text + (f", offloaded to the {chain.offload}" if chain.offload != "none" else "")
 
 
 def _about_requests(scenario: RequestScenario) -> str:
@@ -161,11 +178,12 @@ def why(result: AnyResult) -> str:
     reasons = {
         "a policy watches the cores": isinstance(dispatch, PolicyDispatch),
         "a core hands packets to the others": isinstance(dispatch, Software),
+        "functions have cores of their own": s.chain is not None and len(s.chain.stages) > 1,
         "flows wait for answers": isinstance(s.arrivals, Closed),
         "flows have state that cores share or pass on": in_step and server.state is not None,
         "reordering is counted": in_step and s.measure.reordering,
         f"polls take up to {server.burst} packets": server.burst > 1,
         f"a poll costs {format_time(poll)}": poll > 0,
-        "cores stall": server.stalls is not None,
+        "cores stall": stalls(s),
     }
     return "; ".join(reason for reason, holds in reasons.items() if holds)

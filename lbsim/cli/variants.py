@@ -13,6 +13,7 @@ from lbsim.scenario import (
     AnyScenario,
     Balancer,
     CaptureFile,
+    Choosing,
     ConnectionScenario,
     Cost,
     Fixed,
@@ -81,12 +82,18 @@ def variants_of(request: Request) -> dict[str, AnyScenario]:
 
 
 def label_of(scenario: AnyScenario) -> str:
-    """Return what tells a scenario from its variants: a dispatch, a balancer's policy, or "policy+scheme"."""
+    """Return what tells a scenario from its variants: a dispatch, a balancer's policy, or "policy+scheme".
+
+    Of a cluster it is balancer and dispatch: "crossrss+rss".
+    """
     if isinstance(scenario, RequestScenario):
         return scenario.balancer.policy
     if isinstance(scenario, ConnectionScenario):
         return f"{scenario.balancer.policy}+{scenario.balancer.consistency.kind}"
     dispatch = scenario.nic.dispatch
+    if scenario.cluster is not None:
+        balancer = scenario.cluster.balancer
+        return f"{balancer.policy if isinstance(balancer, Choosing) else balancer.kind}+{dispatch.kind}"
     if isinstance(dispatch, Software):
         return f"{dispatch.kind} {dispatch.queues}"
     return dispatch.policy if isinstance(dispatch, PolicyDispatch) else dispatch.kind
@@ -143,6 +150,8 @@ def _dispatched(base: AnyScenario, name: str) -> AnyScenario:
         if name not in policies():
             raise ScenarioError([f"--against {name}: unknown; choose from {', '.join(policies())}"])
         return override(base, {"balancer.policy": name})
+    if base.cluster is not None:
+        return _clustered(base, name)
     kinds = dispatchers()
     del kinds["policy"]
     queues = {f"software:{queue}": queue for queue in get_args(Software.model_fields["queues"].annotation)}
@@ -154,6 +163,21 @@ def _dispatched(base: AnyScenario, name: str) -> AnyScenario:
         return override(base, {"nic.dispatch": PolicyDispatch(policy=name)})
     known = ", ".join([*kinds, *queues, *policies()])
     raise ScenarioError([f"--against {name}: unknown; choose from {known}"])
+
+
+def _clustered(base: Scenario, name: str) -> Scenario:
+    """Return the scenario with another balancer of its cluster, another dispatch, or both."""
+    kinds, known = dispatchers(), ("crossrss", *policies())
+    balancer, plus, dispatch = ("", "+", name) if name in kinds else name.partition("+")
+    if balancer not in ("", *known) or (plus and dispatch not in kinds):
+        choice = f"a balancer ({', '.join(known)}), a dispatch ({', '.join(kinds)}), or balancer+dispatch"
+        raise ScenarioError([f"--against {name}: unknown; choose {choice}"])
+    changes: dict[str, object] = {"nic.dispatch.kind": dispatch} if dispatch else {}
+    if balancer == "crossrss":
+        changes["cluster.balancer.kind"] = balancer
+    elif balancer:
+        changes["cluster.balancer"] = Choosing(policy=balancer)
+    return override(base, changes)
 
 
 def _balanced(base: ConnectionScenario, name: str) -> ConnectionScenario:

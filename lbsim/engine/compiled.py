@@ -9,7 +9,17 @@ import numpy as np
 
 from lbsim.engine import kernels
 from lbsim.engine.kernels import Books, Machine
-from lbsim.engine.plane import NOT_OWNER, QUEUE_FULL, RING_FULL, Counters, Flags, Int64s, Progress, Tally
+from lbsim.engine.plane import (
+    NOT_OWNER,
+    QUEUE_FULL,
+    RING_FULL,
+    SERVER_DOWN,
+    Counters,
+    Flags,
+    Int64s,
+    Progress,
+    Tally,
+)
 from lbsim.metrics.histogram import Histogram
 from lbsim.metrics.result import PacketLog
 from lbsim.workload.packets import Packets
@@ -17,7 +27,12 @@ from lbsim.workload.packets import Packets
 SLICE = 1 << 14
 """Packets a kernel call takes at most: columns and rings stay in the cache."""
 
-_CAUSES = {RING_FULL: kernels.DROPPED, QUEUE_FULL: kernels.QUEUE_FULL, NOT_OWNER: kernels.NOT_OWNER}
+_CAUSES = {
+    RING_FULL: kernels.DROPPED,
+    QUEUE_FULL: kernels.QUEUE_FULL,
+    NOT_OWNER: kernels.NOT_OWNER,
+    SERVER_DOWN: kernels.SERVER_DOWN,
+}
 
 
 class Bank(Protocol):

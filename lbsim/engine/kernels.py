@@ -53,7 +53,7 @@ SLOT = np.dtype(
 
 # `counts` is one array: a tally of the measured cohort, then the latency histogram.
 DROPPED, DROPPED_BYTES, LATENCY_SUM, LATENCY_LOW, LATENCY_HIGH, OFFERED, OFFERED_BYTES, LAST = range(8)
-QUEUE_FULL, NOT_OWNER, REORDERED = 8, 9, 10
+QUEUE_FULL, NOT_OWNER, REORDERED, SERVER_DOWN = 8, 9, 10, 11
 NEVER = np.iinfo(np.int64).max
 
 TALLY = 12

@@ -25,8 +25,10 @@ DEPARTURE, HAND_OVER, CONTROL, ARRIVAL = -2000, -1, 0, 1
 """SimPy priorities: at equal time departures come first, then packets that a core hands over to others, then
 control, then arrivals. Where cores share something, core c departs with DEPARTURE + c: in order of number."""
 
-RING_FULL, QUEUE_FULL, NOT_OWNER = "ring full", "queue full", "not owner"
-"""Why packets are dropped: by the NIC, by a queue in memory, or by a core that does not own their bucket."""
+RING_FULL, QUEUE_FULL, NOT_OWNER, SERVER_DOWN = "ring full", "queue full", "not owner", "server down"
+NIC_LIMIT = "nic limit"
+"""Why packets are dropped: by the NIC, by a queue in memory, by a core that does not own their bucket, on
+their way to a server that is dead, or since the NIC takes no more in all."""
 
 
 Progress = Callable[[int, int], None]

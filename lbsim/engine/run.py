@@ -11,9 +11,11 @@ import numpy as np
 from lbsim.balancer import Policy
 from lbsim.engine.connection.run import run_connections
 from lbsim.engine.control import controller, sample, stalls
+from lbsim.engine.front.cluster import POLICY_FIELD
+from lbsim.engine.front.cluster import prepare as policy_of_cluster
 from lbsim.engine.named import policy_named
-from lbsim.engine.plane import Clock
-from lbsim.engine.planner import plan
+from lbsim.engine.plane import NIC_LIMIT, Clock
+from lbsim.engine.planner import front_of, plan
 from lbsim.engine.policy import PolicyError
 from lbsim.engine.request.run import run_requests
 from lbsim.engine.source import Source, open_source
@@ -63,18 +65,35 @@ def run(scenario: AnyScenario, engine: Engine = "auto", progress: Progress | Non
 
 def run_packets(scenario: Scenario, engine: Engine, progress: Progress | None) -> Result:
     """Simulate a scenario of packets."""
+    policy = prepare(scenario)
     source = open_source(scenario)
-    policy = _policy(scenario)
     if engine == "reference":
         return _run(source, policy, compiled=False, progress=progress)
     try:
         return _run(source, policy, compiled=True, progress=progress)
     except PolicyError as error:
+        name = policy and policy.name
         if engine == "compiled":
-            problem = f'{policy and policy.name!r} does not compile ({error}); use engine="auto"'
-            raise ScenarioError([f"nic.dispatch.policy: {problem}"]) from None
-        notice = f"policy {policy and policy.name} runs in the reference engine, about 300x slower: {error}"
+            field = "nic.dispatch.policy" if scenario.cluster is None else POLICY_FIELD
+            raise ScenarioError(
+                [f'{field}: {name!r} does not compile ({error}); use engine="auto"']
+            ) from None
+        notice = f"policy {name} runs in the reference engine, about 300x slower: {error}"
         return _run(source, policy, compiled=False, progress=progress, notices=(notice,))
+
+
+def prepare(scenario: Scenario) -> Policy | None:
+    """Return the policy that a scenario of packets names, having checked what is asked of it; nothing runs.
+
+    It picks a core at the NIC, or a server of a cluster; None where no policy picks. Raises ScenarioError
+    with every problem.
+    """
+    if scenario.cluster is not None:
+        return policy_of_cluster(scenario)
+    dispatch = scenario.nic.dispatch
+    if isinstance(dispatch, PolicyDispatch):
+        return policy_named("nic.dispatch.policy", dispatch.policy)
+    return None
 
 
 def _run(
@@ -87,9 +106,10 @@ def _run(
 ) -> Result:
     s, end = source.scenario, source.end
     env = Clock()
-    plane = plan(env, source, policy, compiled, progress)
-    chief = controller(env, plane, s, end)
-    cores = s.server.cores + isinstance(s.nic.dispatch, Software)  # the dispatcher is a core of its own
+    front = front_of(source)
+    plane = plan(env, source, policy if s.cluster is None else None, compiled, progress, front)
+    chief = controller(env, plane, s, end, front)
+    cores = s.cores + isinstance(s.nic.dispatch, Software)  # the dispatcher is a core of its own
     if s.server.stalls is not None:
         rng = stream(s.seed, "stalls", s.replication)
         for core, own in enumerate(rng.spawn(cores)):
@@ -100,17 +120,30 @@ def _run(
         env.process(sample(env, plane, s.measure.interval, end, used, rows))
     env.run()
     tally = plane.finish()
-    if tally.offered == 0:
+    lost = source.lost
+    control = {**(chief.counted if chief else {}), **tally.counted}
+    if source.deployment is not None:
+        control |= {"offloaded": lost.offloaded, "filtered": lost.filtered}
+        notices += source.deployment.notices
+    drops = tally.drops if s.nic.limit is None else {NIC_LIMIT: lost.limited, **tally.drops}
+    offered, offered_bytes = tally.offered + lost.limited, tally.offered_bytes + lost.limited_bytes
+    dropped_bytes = tally.dropped_bytes + lost.limited_bytes
+    if control.get("undone"):
+        notices += (
+            f"{control['undone']} changes of the cluster could not be: the last server stays, and only "
+            "spares come",
+        )
+    if offered == 0 and not lost.offloaded:
         notices += ("no packet arrived after the warm-up: the run is too short",)
     result = Result(
         scenario=s,
         engine=plane.name,
         span=end - s.warmup,
-        offered=tally.offered,
-        offered_bytes=tally.offered_bytes,
-        delivered=tally.offered - sum(tally.drops.values()),
-        delivered_bytes=tally.offered_bytes - tally.dropped_bytes,
-        drops=tally.drops,
+        offered=offered,
+        offered_bytes=offered_bytes,
+        delivered=offered - sum(drops.values()),
+        delivered_bytes=offered_bytes - dropped_bytes,
+        drops=drops,
         latency=tally.latency,
         latencies=tally.latencies if s.measure.latency else None,
         reordered=tally.reordered if s.measure.reordering else None,
@@ -120,17 +153,10 @@ def _run(
         end=tally.end,
         samples=Samples(*map(np.array, zip(*rows, strict=True))) if rows else None,
         packets=tally.log,
-        control={**(chief.counted if chief else {}), **tally.counted},
+        control=control,
         notices=source.traffic.notices + notices,
     )
     broken = [law for law, holds in result.laws().items() if not holds]
     if broken:
         raise AssertionError(f"a conservation law is broken, please report this: {'; '.join(broken)}")
-    return replace(result, notices=result.notices + too_short(result)) if tally.offered else result
-
-
-def _policy(scenario: Scenario) -> Policy | None:
-    dispatch = scenario.nic.dispatch
-    if not isinstance(dispatch, PolicyDispatch):
-        return None
-    return policy_named("nic.dispatch.policy", dispatch.policy)
+    return replace(result, notices=result.notices + too_short(result)) if offered else result

@@ -107,7 +107,7 @@ class Result:
     @property
     def workers(self) -> int:
         """Return the number of cores that serve packets; a software dispatcher is not one of them."""
-        return int(self.scenario.server.cores)
+        return int(self.scenario.cores)
 
     @property
     def cores_used(self) -> float:
@@ -182,6 +182,37 @@ class Result:
         least = np.where(packets > 0, packets, np.inf).min(axis=1)
         return np.asarray(np.minimum(2000.0, (packets.max(axis=1) - least) / least * 100))
 
+    def server_series(self, name: str) -> pd.DataFrame:
+        """Return a series by core with one column per server: sums over its cores, of "core_load" the mean.
+
+        Raises ValueError as `series` does, and for a series that is not by core.
+        """
+        import pandas as pd
+
+        if name in ("cores", "latency_us"):
+            raise ValueError(f"series {name!r} is not by core: choose core_load, packets, drops or occupancy")
+        by_core = self.series(name)
+        cells = by_core.to_numpy(dtype=float)[:, : self.workers]
+        cells = cells.reshape(len(cells), -1, self.scenario.server.cores)
+        totals = cells.mean(axis=2) if name == "core_load" else cells.sum(axis=2)
+        return pd.DataFrame(
+            totals, index=by_core.index, columns=pd.RangeIndex(totals.shape[1], name="server")
+        )
+
+    def core_variance(self, first: float = 0.0, last: float = float("inf")) -> float:
+        """Return how much the cores differ, in %, as the CrossRSS poster (CoNEXT 2020) tells it.
+
+        The population variance of the packets that each core processed in each sampling interval that ends
+        within `first`..`last` seconds, relative to the mean over all cores of that interval; nan where no
+        interval has packets. Raises ValueError as `series` does.
+        """
+        packets = self.series("packets").loc[first:last, : self.workers - 1]
+        return _relative_variance(packets.to_numpy(dtype=float))
+
+    def server_variance(self, first: float = 0.0, last: float = float("inf")) -> float:
+        """Return how much the servers of a cluster differ, in %: `core_variance` over servers."""
+        return _relative_variance(self.server_series("packets").loc[first:last].to_numpy(dtype=float))
+
     def laws(self) -> dict[str, bool]:
         """Return the conservation laws checked at the end of every run, and whether each holds."""
         dropped = sum(self.drops.values())
@@ -227,6 +258,13 @@ class Result:
             "laws": self.laws(),
             "notices": list(self.notices),
         }
+
+
+def _relative_variance(packets: NDArray[np.float64]) -> float:
+    """Return the variance, in %, of the values of each row over the row's mean, all rows pooled."""
+    packets = packets[packets.max(axis=1, initial=0) > 0]
+    shares = packets / packets.mean(axis=1, keepdims=True)
+    return float(shares.var() * 100) if len(shares) else float("nan")
 
 
 def _moments(counts: Int64s) -> list[float]:

@@ -6,13 +6,14 @@ do not depend on connections or policy.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
 import numpy as np
 import simpy
 
 from lbsim.balancer.balancer import Balancer
+from lbsim.balancer.pool import Pool
 from lbsim.engine.connection.plane import CONTROL, Plane
 from lbsim.engine.plane import Clock
 from lbsim.engine.source import service_law
@@ -44,22 +45,50 @@ def adapt(env: Clock, plane: Plane, balancer: Balancer, period: int, until: int)
         plane.refresh()
 
 
+class Changing(Protocol):
+    """A data plane whose pool of servers changes."""
+
+    def change(self, now: int, apply: Callable[[], None]) -> None:
+        """Sync, and let `apply` change the pool."""
+
+
+class Servers(Protocol):
+    """A balancer's servers; see `lbsim.balancer.balancer.Balancer`."""
+
+    @property
+    def pool(self) -> Pool:
+        """Which are on the list, which wait, which are down."""
+
+    def join(self, server: int | None, place: int | None, now: int) -> int:
+        """Let a spare take connections; return its number."""
+
+    def leave(self, server: int, now: int) -> None:
+        """Take a server off the list."""
+
+    def crash(self, server: int, now: int) -> None:
+        """Let a server die."""
+
+
 class Churn:
     """Servers that come and go; `undone` counts what could not be: no spare to add, or the last one to take.
 
     `delay` is how much later the balancer's list follows (SilkRoad); that a server is dead needs no balancer.
+    No server is picked at random times from `until` on, where that is given.
     """
 
     def __init__(
         self,
         env: Clock,
-        plane: Plane,
-        balancer: Balancer,
+        plane: Changing,
+        balancer: Servers,
         spec: AnyChurn,
         delay: int,
         rng: np.random.Generator,
+        *,
+        until: int | None = None,
     ) -> None:
         self.env, self.plane, self.balancer, self.delay, self.rng = env, plane, balancer, delay, rng
+        self.until = until
         self.pool = balancer.pool
         self.elders = list(self.pool.active)  # on the list, the longest there first
         self.ups = np.zeros(self.pool.configured, np.int64)  # how often each has come back
@@ -90,6 +119,8 @@ class Churn:
         down = service_law(spec.down, None)
         while True:
             gap = round(self.rng.standard_exponential() * 60 * SECOND / spec.per_minute)
+            if self.over(gap):
+                return
             yield self.env.wait(gap, CONTROL)
             self.env.process(self.update(spec, int(down.draw(self.rng, 1)[0])))
 
@@ -103,11 +134,18 @@ class Churn:
         """Let one server go and come back again and again."""
         up, down = service_law(spec.up, None), service_law(spec.down, None)
         while True:
-            yield self.env.wait(int(up.draw(self.rng, 1)[0]), CONTROL)
+            gap = int(up.draw(self.rng, 1)[0])
+            if self.over(gap):
+                return
+            yield self.env.wait(gap, CONTROL)
             gone = yield from self.go(spec.do, spec.detect, server)
             yield self.env.wait(int(down.draw(self.rng, 1)[0]), CONTROL)
             if gone:
                 yield from self.come(spec.place, server)
+
+    def over(self, gap: int) -> bool:
+        """Return whether what is `gap` from now is too late."""
+        return self.until is not None and self.env.now + gap >= self.until
 
     # --- what -----------------------------------------------------------------------------------------------
 
