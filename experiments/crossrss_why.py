@@ -3,7 +3,7 @@
 Published are 12.2 %, of bits; of packets it is 8.8 %, since what was lost there were larger packets than the
 mean (22.8 % of the bits under HASH, 17.8 % of the packets). In the model losses are hardly larger than the
 mean. Here the queue, the period of CrossRSS, the life of flows (the same load from a slower replay to slower
-cores, or a faster one to faster cores), what a packet costs and how the load is learnt are varied, each alone.
+cores, or a faster one to faster cores), what a packet costs and how the load is learnt are varied, alone.
 """
 
 from __future__ import annotations
