@@ -9,16 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbsim.engine.source import open_source
-from lbsim.nic import byte_sums
 from lbsim.nic.classes import classes_of
-from lbsim.rng import stream
 from lbsim.scenario import Campus, Scenario, load_scenario, override
 from lbsim.units import SECOND
 from lbsim.workload import campus_kernels as kernels
 from lbsim.workload.campus import _train_lengths, campus
 from lbsim.workload.campus_facts import FACTS, flow_columns, frame_sizes, second_columns
-from lbsim.workload.campus_plan import HEAVY, OWN_FRAME, TRAIN, _heavy_spans, campus_plan
-from lbsim.workload.campus_tuples import BUCKETS, PREFIX_ZIPF, SERVICES, campus_tuples, skewed_tuples
+from lbsim.workload.campus_plan import OWN_FRAME, TRAIN, _heavy_spans, campus_plan
+from lbsim.workload.campus_tuples import PREFIX_ZIPF, SERVICES, campus_tuples
 from lbsim.workload.packets import FlowTable
 
 SEED = 1
@@ -455,42 +453,6 @@ def test_packets_are_stamped_evenly_between_the_clock_knots(counts: list[int], l
 @pytest.mark.parametrize("trace", ["campus", "campus-4"])
 def test_the_law_of_frames_has_the_published_mean(trace: str):
     assert frame_sizes(trace).mean == pytest.approx(FACTS[trace].mean_frame, rel=0.001)
-
-
-def rows_of(flows: FlowTable) -> np.ndarray:
-    """Return one number for each tuple."""
-    columns = (flows.src[:, :4], flows.dst[:, :4], flows.proto, flows.sport, flows.dport)
-    return np.column_stack([c.astype(np.int64) for c in columns])
-
-
-def bucket_share(flows: FlowTable, some: slice) -> np.ndarray:
-    buckets = (byte_sums(flows) & (BUCKETS - 1))[some]
-    return np.bincount(buckets, minlength=BUCKETS) / len(buckets)
-
-
-def test_skewed_tuples_are_the_same_tuples_in_another_order() -> None:
-    flows = campus_tuples(40_000, 2, stream(3, "flows"))
-    other = skewed_tuples(flows, 400, 1.0, stream(3, "order"))
-    before, after = (np.unique(rows_of(f), axis=0) for f in (flows, other))
-    np.testing.assert_array_equal(before, after)
-    assert (rows_of(flows) != rows_of(other)).any()
-
-
-def test_skewed_tuples_give_heavy_flows_few_buckets_and_others_all() -> None:
-    flows = campus_tuples(200_000, 2, stream(3, "flows"))
-    even, uneven = (skewed_tuples(flows, 2000, sigma, stream(3, "order")) for sigma in (1e-9, 1.0))
-    spread = [bucket_share(f, slice(0, 2000)).std() * BUCKETS for f in (even, uneven)]
-    assert spread[0] < 0.4 < 0.9 < spread[1] < 2.0  # drawn from 2000 alone, equal weights make 0.25
-    light = [bucket_share(f, slice(2000, None)) for f in (even, uneven)]
-    np.testing.assert_allclose(light[0], light[1], atol=0.002)  # of 0.0078
-
-
-def test_skew_changes_nothing_but_tuples() -> None:
-    one, two = campus_plan("campus", SEED), campus_plan("campus", SEED, 0, 0.8)
-    for name in ("sizes", "starts", "event_flow", "event_count", "frame_from", "clock_times"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-    heavy = slice(0, np.count_nonzero(one.sizes > HEAVY))
-    assert bucket_share(two.flows, heavy).std() > 1.3 * bucket_share(one.flows, heavy).std()
 
 
 def campus_scenario(**more: object) -> Scenario:

@@ -137,7 +137,8 @@ def test_every_point_is_a_valid_scenario_with_its_own_labels(full):
         chosen = points[:: 7 if full else 1]
         scenarios = [override(study.base, point.overrides) for point in chosen]
         packets = [s for s in scenarios if isinstance(s, Scenario) and not isinstance(s.arrivals, Closed)]
-        assert all(s.server.stalls == rsspp_testbed.STALLS for s in packets)
+        if study.name.startswith("rsspp"):  # one testbed, one set of constants
+            assert all(s.server.stalls == rsspp_testbed.STALLS for s in packets)
 
 
 @pytest.mark.parametrize("draws", [400, 600])

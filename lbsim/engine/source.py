@@ -264,10 +264,10 @@ def _traffic(scenario: Scenario) -> Traffic:
     match scenario.traffic:
         case Flows() as spec:
             return flow_traffic(spec, scenario.seed, scenario.replication)
-        case Campus(trace=trace, recording=None, skew=skew):
-            return campus(trace, scenario.seed, scenario.replication, skew)
-        case Campus(trace=trace, recording=int() as recording, skew=skew):
-            return campus(trace, recording, 0, skew)
+        case Campus(trace=trace, recording=None):
+            return campus(trace, scenario.seed, scenario.replication)
+        case Campus(trace=trace, recording=int() as recording):
+            return campus(trace, recording)
         case CaptureFile() as spec:
             capture = read_capture(Path(spec.file), partial=spec.partial, max_bytes=spec.max_bytes)
             return capture_traffic(capture, spec.loops)

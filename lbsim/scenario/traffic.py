@@ -44,9 +44,6 @@ class Campus(Part):
     recording: int | None = Field(default=None, ge=0, le=2**63 - 1)
     """The recording is drawn from this number, so that seeds and replications all play the same; left out,
     each plays its own."""
-    skew: float = Field(default=0.0, ge=0, le=3)
-    """How uneven large flows spread over the sums of their tuples' bytes: sigma of the log-normal weights of
-    128 buckets; 0: as evenly as those of small ones."""
 
 
 class CaptureFile(Part):

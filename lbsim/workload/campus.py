@@ -19,14 +19,14 @@ from lbsim.workload.packets import Int32s, Traffic, TrafficChunk
 _CHUNK = 1 << 18
 
 
-def campus(trace: Trace, seed: int, replication: int = 0, skew: float = 0.0) -> Traffic:
+def campus(trace: Trace, seed: int, replication: int = 0) -> Traffic:
     """Return endless traffic like the trace's: after its 56 s the recording begins anew.
 
     Packets of later laps are the same events in a new order. The first call for a trace and seed draws the
-    plan (under a second for "campus", a few for "campus-4", 5 s for "campus-8"). `skew`: as of
-    `campus_plan`. Raises ValueError for an unknown trace.
+    plan (under a second for "campus", a few for "campus-4", 5 s for "campus-8"). Raises ValueError for an
+    unknown trace.
     """
-    plan = campus_plan(trace, seed, replication, skew)
+    plan = campus_plan(trace, seed, replication)
     facts = FACTS[trace]
 
     def chunks(checksums: bool) -> Iterator[TrafficChunk]:

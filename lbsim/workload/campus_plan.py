@@ -19,7 +19,7 @@ from lbsim.rng import stream
 from lbsim.units import MS, SECOND, US, WIRE_OVERHEAD
 from lbsim.workload import campus_kernels as kernels
 from lbsim.workload.campus_facts import FACTS, Floats, Trace, flow_columns, frame_sizes, second_columns
-from lbsim.workload.campus_tuples import campus_tuples, skewed_tuples
+from lbsim.workload.campus_tuples import campus_tuples
 from lbsim.workload.distributions import Distribution
 from lbsim.workload.packets import FlowTable, Int32s, Int64s
 
@@ -86,12 +86,8 @@ class CampusPlan:
 
 
 @lru_cache(maxsize=2)
-def campus_plan(trace: Trace, seed: int, replication: int = 0, skew: float = 0.0) -> CampusPlan:
-    """Return the plan of a recording, drawn from the streams "sizes", "flows" and "gaps".
-
-    With `skew` heavy flows have tuples whose bytes add up to some buckets more often than to others, see
-    `skewed_tuples`; nothing else changes.
-    """
+def campus_plan(trace: Trace, seed: int, replication: int = 0) -> CampusPlan:
+    """Return the plan of a recording, drawn from the streams "sizes", "flows" and "gaps"."""
     if trace not in FACTS:
         raise ValueError(f"trace {trace!r} is not known: use one of {', '.join(FACTS)}")
     facts = FACTS[trace]
@@ -107,9 +103,6 @@ def campus_plan(trace: Trace, seed: int, replication: int = 0, skew: float = 0.0
         trace, sizes, mean_frame, clock_packets, clock_times, stream(seed, "gaps", replication)
     )
     tuples = campus_tuples(facts.flows, facts.windows, stream(seed, "flows", replication))
-    if skew:
-        heavy = int(np.count_nonzero(sizes > HEAVY))
-        tuples = skewed_tuples(tuples, heavy, skew, stream(seed, "order", replication))
     return CampusPlan(
         trace, seed, tuples, sizes, starts, flow, count, frames, low, width, clock_packets, clock_times
     )

@@ -7,13 +7,11 @@ one campus prefix and talks to 104 server prefixes, of Zipf popularity: 4 x 104 
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lbsim.nic import byte_sums
 from lbsim.workload.packets import Bytes, FlowTable
 
 Uint32s = NDArray[np.uint32]
@@ -26,7 +24,6 @@ in the seconds 5 to 14, over which they were compared, and 116 and 192 % over th
 HOST_ZIPF: Final = 1.0  # of hosts inside a prefix; assumed
 CAMPUS_HOSTS: Final = 1 << 16  # of the one campus prefix of a window
 SERVER_PREFIXES, SERVER_HOSTS = 104, 1 << 14  # of a window, and hosts in each
-BUCKETS: Final = 128  # of CrossRSS's published experiments, which `skewed_tuples` is about
 TCP, UDP = 6, 17
 SERVICES: Final = (  # protocol, port of the server, share of flows
     (TCP, 443, 0.56),
@@ -69,28 +66,6 @@ def campus_tuples(n: int, windows: int, rng: np.random.Generator) -> FlowTable:
         sport=np.where(back, port, own_port),
         dport=np.where(back, own_port, port),
     )
-
-
-def skewed_tuples(tuples: FlowTable, heavy: int, sigma: float, rng: np.random.Generator) -> FlowTable:
-    """Return the same tuples, dealt anew so that the first `heavy` flows prefer some sums of bytes.
-
-    Each of them draws a bucket, the sum of its bytes modulo 128, by log-normal weights of `sigma`, and swaps
-    tuples with a later flow that has one of that bucket; where none is left it keeps its own.
-    """
-    buckets = byte_sums(tuples) & (BUCKETS - 1)
-    weight = np.exp(sigma * rng.standard_normal(BUCKETS))
-    wanted = rng.choice(BUCKETS, heavy, p=weight / weight.sum())
-    later = heavy + np.argsort(buckets[heavy:], kind="stable")
-    ends = np.cumsum(np.bincount(buckets[heavy:], minlength=BUCKETS))
-    begins = ends - np.bincount(buckets[heavy:], minlength=BUCKETS)
-    turn = np.argsort(wanted, kind="stable")  # the how-manieth of those that want the same bucket
-    rank = np.empty(heavy, np.int64)
-    rank[turn] = np.arange(heavy) - np.searchsorted(wanted[turn], wanted[turn])
-    place = begins[wanted] + rank
-    swaps = np.flatnonzero(place < ends[wanted])
-    order = np.arange(len(tuples))
-    order[swaps], order[later[place[swaps]]] = later[place[swaps]], swaps
-    return FlowTable(*(getattr(tuples, column.name)[order] for column in fields(FlowTable)))
 
 
 def _hosts(prefix: Int64s, hosts: int, rng: np.random.Generator) -> Uint32s:
