@@ -72,9 +72,9 @@ def points(full: bool) -> list[Point]:
     seconds = SECONDS["full" if full else "quick"]
     return [
         Point(
-            {"series": f"{balancer} + {dispatch}", "load_pct": load, "replication": replication},
+            {"series": f"{balancer} + {dispatch}", "load_pct": load, "recording": recording},
             {
-                "replication": replication,
+                "traffic": crossrss.traffic(recording),
                 "duration": seconds * SECOND,
                 "arrivals.speed": load / 100 * CAPACITY_PPS / TRACE_PPS,
                 "nic.dispatch": DISPATCHES[dispatch],
@@ -86,8 +86,10 @@ def points(full: bool) -> list[Point]:
                 ),
             },
         )
-        for (balancer, dispatch), load, replication in product(
-            PAIRS, LOADS if full else (60, 80, 100), range(3 if full else 1)
+        for recording, (balancer, dispatch), load in product(
+            (crossrss.TWIN, *crossrss.OTHER_TWINS[:2]) if full else (crossrss.TWIN,),
+            PAIRS,
+            LOADS if full else (60, 80, 100),
         )
     ]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
-from typing import Any, Final
+from typing import Final
 
 from experiments import crossrss_testbed as crossrss
-from lbsim.metrics.result import Result
 from lbsim.study import Claim, Panel, Point, Study, Tables
 from lbsim.units import SECOND
 
@@ -15,29 +13,24 @@ QUICK_SECONDS: Final = 5
 
 
 def points(full: bool) -> list[Point]:
-    """Return every scheme on every twin of the trace, on one for fewer seconds at quick scale."""
-    recordings = crossrss.RECORDINGS if full else crossrss.RECORDINGS[:1]
+    """Return every scheme on the twin of the trace, and at full scale on others."""
     length = {} if full else {"duration": QUICK_SECONDS * SECOND}
     return [
         Point(
-            {"series": scheme, "scheme": scheme, "recording": recording},
+            {"series": scheme, "scheme": scheme, "recording": recording, "replication": replication},
             {
                 "traffic": crossrss.traffic(recording),
+                "replication": replication,
                 "cluster.balancer": crossrss.SCHEMES[scheme],
                 **length,
             },
         )
-        for recording, scheme in product(recordings, crossrss.SCHEMES)
+        for scheme, recording, replication in crossrss.plays(crossrss.SCHEMES, full)
     ]
 
 
-def measure(result: Result) -> dict[str, Any]:
-    """Return how even servers and cores are, and what gets through."""
-    return crossrss.measure(result)
-
-
 def mean(tables: Tables, column: str, scheme: str) -> float:
-    """Return the mean of a column over the twins."""
+    """Return the mean of a column over the runs on the twin."""
     return crossrss.mean(tables[NAME], column, series=scheme)
 
 
@@ -46,12 +39,12 @@ def variance(id_: str, scheme: str) -> Claim:
     return Claim(
         id_,
         lambda tables: mean(tables, "core_variance_pct", scheme),
-        lambda tables: crossrss.every(tables[NAME], "core_variance_pct", series=scheme),
+        lambda tables: crossrss.others(tables[NAME], "core_variance_pct", series=scheme),
     )
 
 
 def ratio(tables: Tables) -> float:
-    """Return the variance over cores of RR / CrossRSS, each a mean over the twins."""
+    """Return the variance over cores of RR / CrossRSS."""
     over = mean(tables, "core_variance_pct", crossrss.RR)
     return over / mean(tables, "core_variance_pct", crossrss.CROSSRSS)
 
@@ -68,12 +61,26 @@ def each(tables: Tables) -> str:
     )
 
 
+def panel(where: str, xlabel: str) -> Panel:
+    """Return the panel of both variances, of some rows."""
+    return Panel(
+        x="server_variance_pct",
+        y="core_variance_pct",
+        series=tuple(crossrss.SCHEMES),
+        labels="scheme",
+        where=where,
+        xlabel=xlabel,
+        ylabel="variance over cores (%)",
+        log=True,
+    )
+
+
 STUDY = Study(
     name=NAME,
     title="CrossRSS Fig. 1: variance over servers and over cores, four schemes",
     base=crossrss.base_scenario(NAME),
     points=points,
-    measure=measure,
+    measure=crossrss.measure,
     claims=(
         Claim("CR-01", ratio),
         variance("CR-02", crossrss.CROSSRSS),
@@ -83,14 +90,7 @@ STUDY = Study(
     ),
     published=crossrss.published(NAME),
     panels=(
-        Panel(
-            x="server_variance_pct",
-            y="core_variance_pct",
-            series=tuple(crossrss.SCHEMES),
-            labels="scheme",
-            xlabel="variance over servers (%)",
-            ylabel="variance over cores (%)",
-            log=True,
-        ),
+        panel(f"recording == {crossrss.TWIN}", "variance over servers (%)"),
+        panel("", "variance over servers (%), all twins"),
     ),
 )

@@ -6,7 +6,6 @@ CrossRSS that counts what it sends instead of reading the servers' counters.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any, Final
 
 from experiments import crossrss_testbed as crossrss
@@ -28,26 +27,27 @@ SERIES: Final = tuple(SCHEMES)
 
 
 def points(full: bool) -> list[Point]:
-    """Return every scheme at every speed on every twin of the trace; fewer, and shorter, at quick scale."""
-    recordings = crossrss.RECORDINGS if full else crossrss.RECORDINGS[:1]
+    """Return every scheme at every speed on the twin of the trace and on others; fewer at quick scale."""
     length = {} if full else {"duration": QUICK_SECONDS * SECOND}
+    schemes = SCHEMES if full else crossrss.SCHEMES
     return [
         Point(
-            {"series": scheme, "speed_pct": speed, "recording": recording},
+            {"series": scheme, "speed_pct": speed, "recording": recording, "replication": replication},
             {
                 "traffic": crossrss.traffic(recording),
+                "replication": replication,
                 "arrivals.speed": speed / 100,
                 "cluster.balancer": SCHEMES[scheme],
                 **length,
             },
         )
-        for recording, speed, scheme in product(recordings, SPEEDS if full else QUICK, SCHEMES)
-        if full or scheme in crossrss.SCHEMES
+        for scheme, recording, replication in crossrss.plays(schemes, full)
+        for speed in (SPEEDS if full else QUICK)
     ]
 
 
 def mean(tables: Tables, column: str, scheme: str, speed: int) -> float:
-    """Return the mean of a column over the twins."""
+    """Return the mean of a column over the runs on the twin."""
     return crossrss.mean(tables[NAME], column, series=scheme, speed_pct=speed)
 
 
@@ -90,13 +90,16 @@ def drops(id_: str, scheme: str) -> Claim:
     return Claim(
         id_,
         lambda tables: mean(tables, "drop_pct", scheme, 80),
-        lambda tables: crossrss.every(tables[NAME], "drop_pct", series=scheme, speed_pct=80),
+        lambda tables: crossrss.others(tables[NAME], "drop_pct", series=scheme, speed_pct=80),
     )
 
 
 def panel(y: str, ylabel: str, series: tuple[str, ...] = SERIES, **more: Any) -> Panel:
     """Return the panel of a quantity over the replay speed."""
-    return Panel(x="speed_pct", y=y, series=series, xlabel="replay speed (%)", ylabel=ylabel, **more)
+    where = f"recording == {crossrss.TWIN}"
+    return Panel(
+        x="speed_pct", y=y, series=series, where=where, xlabel="replay speed (%)", ylabel=ylabel, **more
+    )
 
 
 STUDY = Study(

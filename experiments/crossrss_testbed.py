@@ -1,12 +1,13 @@
 """The testbed of CrossRSS (CoNEXT 2020, poster): four servers of four cores, fed with eight replays at once.
 
-Settings are those of the published test files (tbarbette/crossrss). The twins of the trace are calibrated on
+Settings are those of the published test files (tbarbette/crossrss). The twin of the trace is chosen by
 the variance over cores under round robin and hashing at half speed and nothing else, see
 `calibrate_crossrss.py`; everything else is predicted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,10 +39,13 @@ RING: Final = THREADS * 128
 """Packets that wait at a core. The published capacity is 128, of packets or of batches, in a queue for each
 replaying thread (FastClick's Pipeliner): here one queue holds what eight of them hold at least."""
 SECONDS: Final = 11  # of a run; the first sample is skipped, nine are kept
-RECORDINGS: Final = (3, 5, 6, 13, 15)
-"""The published five runs share one trace, which is not public; these are the five twins of it, of 16, that
-are most like it: in the variance over cores under RR and HASH at 50 %, 7.24 and 7.75 %
+TWIN: Final = 6
+"""The recording that plays the part of the published runs' one trace, which is not public: of 16 the one most
+like it in the variance over cores under RR and HASH at 50 %, 7.24 and 7.75 %
 (results/calibration/crossrss.csv)."""
+OTHER_TWINS: Final = (3, 5, 13, 15)
+"""The next ones: how much of a result is the luck of a trace."""
+REPLICATIONS: Final = 5  # of what draws at random: Pow2 alone
 
 CROSSRSS, RR, POW2, HASH = "CrossRSS", "RR", "Pow2", "HASH"
 SCHEMES: Final[dict[str, CrossRss | Choosing]] = {
@@ -52,7 +56,7 @@ SCHEMES: Final[dict[str, CrossRss | Choosing]] = {
 }
 
 
-def traffic(recording: int = RECORDINGS[0]) -> Campus:
+def traffic(recording: int = TWIN) -> Campus:
     """Return a twin of the trace."""
     return Campus(trace="campus-8", recording=recording)
 
@@ -72,6 +76,16 @@ def base_scenario(figure: str) -> Scenario:
     )
 
 
+def plays(schemes: Iterable[str], full: bool) -> list[tuple[str, int, int]]:
+    """Return every (scheme, recording, replication): the twin, and at full scale the other twins once."""
+    twin = [
+        (scheme, TWIN, replication)
+        for scheme in schemes
+        for replication in range(REPLICATIONS if full and scheme == POW2 else 1)
+    ]
+    return twin + [(scheme, other, 0) for other in OTHER_TWINS for scheme in schemes if full]
+
+
 def measure(result: Result) -> dict[str, Any]:
     """Return how even servers and cores are in the nine kept seconds, and what gets through."""
     first, last = 2, SECONDS - 1
@@ -88,15 +102,17 @@ def measure(result: Result) -> dict[str, Any]:
 
 
 def mean(table: pd.DataFrame, column: str, **where: Any) -> float:
-    """Return the mean of a column over the twins, in the rows whose columns have the values of `where`."""
-    return float(_rows(table, where)[column].mean(skipna=False))
+    """Return the mean of a column over the runs on the twin whose columns have the values of `where`."""
+    return float(_rows(table, {"recording": TWIN, **where})[column].mean(skipna=False))
 
 
-def every(table: pd.DataFrame, column: str, **where: Any) -> str:
-    """Return the same of every twin, as text."""
+def others(table: pd.DataFrame, column: str, **where: Any) -> str:
+    """Return the same of the other twins, as text."""
     rows = _rows(table, where)
-    each = zip(rows["recording"], rows[column], strict=True)
-    return "by twin " + ", ".join(f"{recording}: {value:.3g}" for recording, value in each)
+    each = [
+        f"{r}: {value:.3g}" for r, value in zip(rows["recording"], rows[column], strict=True) if r != TWIN
+    ]
+    return "other twins " + ", ".join(each) if each else "one twin alone"
 
 
 def _rows(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:

@@ -67,8 +67,8 @@ class Point(NamedTuple):
 
 
 def points(full: bool) -> list[Point]:
-    """Return every variant on every twin; few, on one, at quick scale."""
-    recordings = crossrss.RECORDINGS if full else crossrss.RECORDINGS[:1]
+    """Return every variant on three twins; few, on one, at quick scale."""
+    recordings = (crossrss.TWIN, *crossrss.OTHER_TWINS[:2]) if full else (crossrss.TWIN,)
     seconds = SECONDS["full" if full else "quick"]
     return [
         Point(variant, recording, seconds)
