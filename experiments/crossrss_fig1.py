@@ -17,7 +17,12 @@ def points(full: bool) -> list[Point]:
     length = {} if full else {"duration": QUICK_SECONDS * SECOND}
     return [
         Point(
-            {"series": scheme, "scheme": scheme, "recording": recording, "replication": replication},
+            {
+                "series": crossrss.named(scheme, recording),
+                "scheme": scheme,
+                "recording": recording,
+                "replication": replication,
+            },
             {
                 "traffic": crossrss.traffic(recording),
                 "replication": replication,
@@ -31,7 +36,7 @@ def points(full: bool) -> list[Point]:
 
 def mean(tables: Tables, column: str, scheme: str) -> float:
     """Return the mean of a column over the runs on the twin."""
-    return crossrss.mean(tables[NAME], column, series=scheme)
+    return crossrss.mean(tables[NAME], column, scheme)
 
 
 def variance(id_: str, scheme: str) -> Claim:
@@ -39,7 +44,7 @@ def variance(id_: str, scheme: str) -> Claim:
     return Claim(
         id_,
         lambda tables: mean(tables, "core_variance_pct", scheme),
-        lambda tables: crossrss.others(tables[NAME], "core_variance_pct", series=scheme),
+        lambda tables: crossrss.others(tables[NAME], "core_variance_pct", scheme),
     )
 
 
@@ -61,14 +66,13 @@ def each(tables: Tables) -> str:
     )
 
 
-def panel(where: str, xlabel: str) -> Panel:
-    """Return the panel of both variances, of some rows."""
+def panel(recording: int, xlabel: str) -> Panel:
+    """Return the panel of both variances, on the twin or on the others."""
     return Panel(
         x="server_variance_pct",
         y="core_variance_pct",
-        series=tuple(crossrss.SCHEMES),
+        series=tuple(crossrss.named(scheme, recording) for scheme in crossrss.SCHEMES),
         labels="scheme",
-        where=where,
         xlabel=xlabel,
         ylabel="variance over cores (%)",
         log=True,
@@ -90,7 +94,7 @@ STUDY = Study(
     ),
     published=crossrss.published(NAME),
     panels=(
-        panel(f"recording == {crossrss.TWIN}", "variance over servers (%)"),
-        panel("", "variance over servers (%), all twins"),
+        panel(crossrss.TWIN, "variance over servers (%)"),
+        panel(crossrss.OTHER_TWINS[0], "variance over servers (%), four other twins"),
     ),
 )

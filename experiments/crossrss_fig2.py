@@ -32,7 +32,12 @@ def points(full: bool) -> list[Point]:
     schemes = SCHEMES if full else crossrss.SCHEMES
     return [
         Point(
-            {"series": scheme, "speed_pct": speed, "recording": recording, "replication": replication},
+            {
+                "series": crossrss.named(scheme, recording),
+                "speed_pct": speed,
+                "recording": recording,
+                "replication": replication,
+            },
             {
                 "traffic": crossrss.traffic(recording),
                 "replication": replication,
@@ -48,7 +53,7 @@ def points(full: bool) -> list[Point]:
 
 def mean(tables: Tables, column: str, scheme: str, speed: int) -> float:
     """Return the mean of a column over the runs on the twin."""
-    return crossrss.mean(tables[NAME], column, series=scheme, speed_pct=speed)
+    return crossrss.mean(tables[NAME], column, scheme, speed_pct=speed)
 
 
 def gain(tables: Tables) -> float:
@@ -90,16 +95,13 @@ def drops(id_: str, scheme: str) -> Claim:
     return Claim(
         id_,
         lambda tables: mean(tables, "drop_pct", scheme, 80),
-        lambda tables: crossrss.others(tables[NAME], "drop_pct", series=scheme, speed_pct=80),
+        lambda tables: crossrss.others(tables[NAME], "drop_pct", scheme, speed_pct=80),
     )
 
 
 def panel(y: str, ylabel: str, series: tuple[str, ...] = SERIES, **more: Any) -> Panel:
     """Return the panel of a quantity over the replay speed."""
-    where = f"recording == {crossrss.TWIN}"
-    return Panel(
-        x="speed_pct", y=y, series=series, where=where, xlabel="replay speed (%)", ylabel=ylabel, **more
-    )
+    return Panel(x="speed_pct", y=y, series=series, xlabel="replay speed (%)", ylabel=ylabel, **more)
 
 
 STUDY = Study(

@@ -86,6 +86,11 @@ def plays(schemes: Iterable[str], full: bool) -> list[tuple[str, int, int]]:
     return twin + [(scheme, other, 0) for other in OTHER_TWINS for scheme in schemes if full]
 
 
+def named(scheme: str, recording: int) -> str:
+    """Return the name of a scheme's series, on the twin or on the others."""
+    return scheme if recording == TWIN else f"{scheme}, other twins"
+
+
 def measure(result: Result) -> dict[str, Any]:
     """Return how even servers and cores are in the nine kept seconds, and what gets through."""
     first, last = 2, SECONDS - 1
@@ -101,18 +106,16 @@ def measure(result: Result) -> dict[str, Any]:
     }
 
 
-def mean(table: pd.DataFrame, column: str, **where: Any) -> float:
-    """Return the mean of a column over the runs on the twin whose columns have the values of `where`."""
-    return float(_rows(table, {"recording": TWIN, **where})[column].mean(skipna=False))
+def mean(table: pd.DataFrame, column: str, scheme: str, **where: Any) -> float:
+    """Return the mean of a column over a scheme's runs on the twin, in the rows with the values of `where`."""
+    return float(_rows(table, {"series": scheme, **where})[column].mean(skipna=False))
 
 
-def others(table: pd.DataFrame, column: str, **where: Any) -> str:
+def others(table: pd.DataFrame, column: str, scheme: str, **where: Any) -> str:
     """Return the same of the other twins, as text."""
-    rows = _rows(table, where)
-    each = [
-        f"{r}: {value:.3g}" for r, value in zip(rows["recording"], rows[column], strict=True) if r != TWIN
-    ]
-    return "other twins " + ", ".join(each) if each else "one twin alone"
+    rows = _rows(table, {"series": named(scheme, OTHER_TWINS[0]), **where})
+    each = ", ".join(f"{r}: {value:.3g}" for r, value in zip(rows["recording"], rows[column], strict=True))
+    return f"other twins {each}" if each else "one twin alone"
 
 
 def _rows(table: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
