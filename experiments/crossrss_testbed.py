@@ -107,7 +107,7 @@ def measure(result: Result) -> dict[str, Any]:
 
 
 def mean(table: pd.DataFrame, column: str, scheme: str, **where: Any) -> float:
-    """Return the mean of a column over a scheme's runs on the twin, in the rows with the values of `where`."""
+    """Return the mean of a column over a scheme's runs on the twin, where columns have these values."""
     return float(_rows(table, {"series": scheme, **where})[column].mean(skipna=False))
 
 
