@@ -2,8 +2,8 @@
 
 Every pair of a balancer before the servers (round robin, power of two choices, CrossRSS) and a dispatcher
 inside them (RSS, RSS++, Metron's classes) carries the same packets; servers drain, crash and come back. It
-shows who wins when, and what it costs: rules and table entries rewritten, flows broken. CrossRSS is told the
-tables that RSS++ and Metron rewrite ("live"), or goes by those it knew at the start.
+shows who wins when, and what it costs: rules and table entries rewritten, flows broken. CrossRSS goes by
+the tables it knew at the start, or ("Live") is told those that RSS++ and Metron rewrite.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BALANCERS: Final[dict[str, Choosing | CrossRss]] = {
     "RR": Choosing(policy="round_robin"),
     "Pow2": Choosing(policy="power_of_two"),
     "CrossRSS": CrossRss(),
-    "CrossRSS live": CrossRss(maps="live"),
+    "Live": CrossRss(maps="live"),
 }
 DISPATCHES: Final[dict[str, AnyDispatch]] = {
     "RSS": Rss(table=crossrss.BUCKETS, hash="byte_sum", fill="random"),
@@ -48,8 +48,8 @@ PAIRS: Final = (
     *(("RR", name) for name in DISPATCHES),
     *(("Pow2", name) for name in ("RSS", "RSS++")),
     *(("CrossRSS", name) for name in ("RSS", "RSS++")),
-    ("CrossRSS live", "RSS++"),
-    ("CrossRSS live", "Metron"),
+    ("Live", "RSS++"),
+    ("Live", "Metron"),
 )
 SERIES: Final = tuple(f"{balancer} + {dispatch}" for balancer, dispatch in PAIRS)
 
