@@ -30,7 +30,7 @@ def points(full: bool) -> list[Point]:
                 **length,
             },
         )
-        for scheme, recording, replication in crossrss.plays(crossrss.SCHEMES, full)
+        for scheme, recording, replication in crossrss.plays(crossrss.SCHEMES, full, 4 if full else 1)
     ]
 
 

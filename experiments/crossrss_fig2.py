@@ -46,7 +46,7 @@ def points(full: bool) -> list[Point]:
                 **length,
             },
         )
-        for scheme, recording, replication in crossrss.plays(schemes, full)
+        for scheme, recording, replication in crossrss.plays(schemes, full, 4 if full else 0)
         for speed in (SPEEDS if full else QUICK)
     ]
 

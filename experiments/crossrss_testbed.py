@@ -76,14 +76,14 @@ def base_scenario(figure: str) -> Scenario:
     )
 
 
-def plays(schemes: Iterable[str], full: bool) -> list[tuple[str, int, int]]:
-    """Return every (scheme, recording, replication): the twin, and at full scale the other twins once."""
+def plays(schemes: Iterable[str], full: bool, others: int) -> list[tuple[str, int, int]]:
+    """Return every (scheme, recording, replication): the twin, and so many of the other twins once."""
     twin = [
         (scheme, TWIN, replication)
         for scheme in schemes
         for replication in range(REPLICATIONS if full and scheme == POW2 else 1)
     ]
-    return twin + [(scheme, other, 0) for other in OTHER_TWINS for scheme in schemes if full]
+    return twin + [(scheme, other, 0) for other in OTHER_TWINS[:others] for scheme in schemes]
 
 
 def named(scheme: str, recording: int) -> str:

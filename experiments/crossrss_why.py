@@ -61,6 +61,7 @@ QUICK: Final = ("as in Fig. 2", "queue of 128", "flows live twice as long")
 class Point(NamedTuple):
     """One variant on one twin of the trace."""
 
+    series: str  # its group
     variant: str
     recording: int
     seconds: int
@@ -71,7 +72,7 @@ def points(full: bool) -> list[Point]:
     recordings = (crossrss.TWIN, *crossrss.OTHER_TWINS[:2]) if full else (crossrss.TWIN,)
     seconds = SECONDS["full" if full else "quick"]
     return [
-        Point(variant, recording, seconds)
+        Point(VARIANTS[variant][0], variant, recording, seconds)
         for recording in recordings
         for variant in (VARIANTS if full else QUICK)
     ]
@@ -95,7 +96,7 @@ def compute(point: Point) -> dict[str, Any]:
     """Return what CrossRSS gains over HASH, and what both lose."""
     ours, theirs = (run(scenario(point, scheme)) for scheme in (crossrss.CROSSRSS, crossrss.HASH))
     return {
-        "series": VARIANTS[point.variant][0],
+        "series": point.series,
         "variant": point.variant,
         "recording": point.recording,
         "gain_pct": 100 * (ours.throughput_gbps / theirs.throughput_gbps - 1),

@@ -93,14 +93,20 @@ class Point(NamedTuple):
 
     series: str
     chain: str  # its name
+    functions: int
+    growing: bool  # whether it is one of ours
     duration: int  # ps that count
 
 
 def points(full: bool) -> list[Point]:
     """Return every way for the published chains and for the growing one, fewer at quick scale."""
     duration = DURATION["full" if full else "quick"]
-    chains = CHAINS if full else [*PUBLISHED, *(f"{n} functions" for n in (1, 3, 6, 10))]
-    return [Point(series, chain, duration) for chain in chains for series in SERIES]
+    chains = CHAINS if full else [*PUBLISHED, *(f"{n} functions" for n in (1, 3, 10))]
+    return [
+        Point(series, chain, len(CHAINS[chain]), chain not in PUBLISHED, duration)
+        for chain in chains
+        for series in SERIES
+    ]
 
 
 def scenario(point: Point, cores: int) -> Scenario:
@@ -152,14 +158,13 @@ def compute(point: Point) -> dict[str, Any]:
 
     No core at all where every packet is dealt with before it reaches one; nan where even 48 do not do.
     """
-    functions = len(CHAINS[point.chain])
     row = {
         "series": point.series,
         "chain": point.chain,
-        "functions": functions,
-        "growing": point.chain not in PUBLISHED,
+        "functions": point.functions,
+        "growing": point.growing,
     }
-    step = functions if point.series in (PIPELINE, DEARER) else 1
+    step = point.functions if point.series in (PIPELINE, DEARER) else 1
     for cores in range(step, MOST_CORES + 1, step):
         result = run(scenario(point, cores))
         if result.drop_share <= LOSS:
@@ -221,7 +226,7 @@ STUDY = Study(
     title="Metron: cores that a service chain needs at 40 Gb/s",
     points=points,
     compute=compute,
-    size=lambda point: float(len(CHAINS[point.chain])),
+    size=lambda point: float(point.functions),
     claims=(
         Claim("ME-08", hand_overs),
         Claim("ME-09", lambda tables: float(advantage(tables).max()), beside),

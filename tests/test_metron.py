@@ -121,12 +121,13 @@ def test_a_new_core_needs_its_own_five_samples() -> None:
     assert splits(1.0, watched([0.0], [CHANGED]), 6) == [5, 6]
 
 
-def test_the_forecast_alone_may_overload() -> None:
+def test_overloaded_is_who_is_and_has_been() -> None:
     settled = watched([0.75], [0])
     now = 2 * SECOND
     assert look([0.75], settled, now).over == (0,)  # load and P at the threshold
     assert look([0.7499], settled, now).over == ()  # forecast 0.7498
-    assert look([0.74], watched([0.74], [0]), now).over == ()
+    assert look([0.75], watched([0.8], [0]), now).over == (0,)  # forecast 0.7
+    assert look([0.7499], watched([0.8], [0]), now).over == ()
     assert look([0.9], watched([0.7499], [0]), now).over == ()  # the trend is not there yet
     assert look([0.74], watched([0.70], [0]), now).over == ()  # forecast 0.78, but P is low
     assert sample(np.array([0.7]), np.ones(1, bool), watched([0.6], [0]), now, MetronParams(up=0.6)).over
@@ -181,6 +182,10 @@ def test_the_order_is_by_the_second_of_the_last_change_then_by_load() -> None:
 
 
 def test_only_cores_in_use_are_sampled() -> None:
+    before = watched([0.9, 0.9, 0.9], [NEVER, CHANGED, 5])
+    got = look([1.0, 1.0, 1.0], before, 9 * SECOND, [False] * 3)
+    assert got.over == ()
+    assert look([1.0, 1.0, 1.0], before, 9 * SECOND).over == (2,)
     before = watched([0.4, 0.4, 0.4], [NEVER, CHANGED, 5])
     got = look([1.0, 1.0, 1.0], before, 9 * SECOND, [False] * 3)
     assert got.watch.trend.tolist() == [0.4] * 3
@@ -277,6 +282,8 @@ def test_a_hash_scales_in_order_of_the_cores() -> None:
     assert (got.table.tolist(), got.removed, cores_of(got.touched)) == ([0, 1, 2, 0], 1, [0, 2, 3])
     got = rearranged(in_order, [0, 1, 2, 3], [0, 1, 2, 3], under=(3, 0, 1, 2))
     assert (got.table.tolist(), got.removed) == ([0, 1, 0, 1], 2)
+    got = rearranged(in_order, [0, 1, 2, 3], [0, 1, 2, 3], under=(0, 1, 3, 2))  # then 2 is left alone
+    assert (got.table.tolist(), got.removed) == ([0, 1, 2, 0], 1)
     assert not rearranged(in_order, [0, 1, 2, 3], [0, 1, 2, 3], under=(0, 1), least=4).touched.any()
     assert not rearranged(in_order, [0, 1, 2, 3], [0, 1, 2, 3], over=(0, 1)).touched.any()
 

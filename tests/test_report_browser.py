@@ -752,4 +752,4 @@ def test_ticks_numbers_and_tables(page):
 
 
 def test_the_file_is_small(report):
-    assert Path(report).stat().st_size < 100_000
+    assert Path(report).stat().st_size < 110_000

@@ -100,8 +100,9 @@ def sample(load: Floats, used: Flags, watch: Watch, now: int, params: MetronPara
     since their last change are left alone, and so are they for `hold` after that, unless their load is
     urgent. Of the others a core is
 
-    - overloaded where load or forecast reach `up` and P does as well, and either less than 3 x `up` cores of
-      capacity are spare or its load is above the urgent one;
+    - overloaded where load or forecast reach `up` and P does as well (so that the load decides: where P does
+      and the forecast does, the load does), and either less than 3 x `up` cores of capacity are spare or its
+      load is above the urgent one;
     - underloaded where load, P and forecast are at most `down`, 1.8 times their highest is at most `up`, and
       either the mean load is below 3 x `down` or its own below `down` / 3.
 
