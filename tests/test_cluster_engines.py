@@ -207,6 +207,6 @@ def test_a_policy_sees_the_same_in_both_engines(s: Scenario) -> None:
 
 @pytest.mark.slow
 @given(scenarios(POLICIES))
-@settings(max_examples=3000)
+@settings(max_examples=1500)
 def test_the_engines_agree_on_thousands_of_clusters(s: Scenario) -> None:
     assert observed(lbsim.run(s, "compiled")) == observed(lbsim.run(s, "reference"))

@@ -56,7 +56,7 @@ def test_device_and_software_make_the_whole_chain(
 
 
 @pytest.mark.slow
-@settings(max_examples=4000)
+@settings(max_examples=1500)
 @given(st.data(), chains | rewriting, devices)
 def test_device_and_software_make_many_whole_chains(
     data: st.DataObject, parts: list[AnyFunction], device: Device

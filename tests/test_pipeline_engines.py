@@ -149,7 +149,7 @@ def outcome(case: Case, engine: str) -> dict[str, Any]:
 
 
 SOME = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-MANY = settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(cases())

@@ -71,7 +71,7 @@ def test_rewrites_that_later_functions_match_on(data: st.DataObject, parts: list
 
 
 @pytest.mark.slow
-@settings(max_examples=4000)
+@settings(max_examples=2000)
 @given(st.data(), chains | rewriting)
 def test_many_chains(data: st.DataObject, parts: list[AnyFunction]) -> None:
     same(synthesise(parts), data.draw(packets(parts)))
